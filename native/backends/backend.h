@@ -1,0 +1,175 @@
+// The seam between the forward pass and a device.
+//
+// The transformer (native/engine) is written once over these ops; `backends/cpu` implements them
+// in C++ and `backends/cuda` as sm_90a kernels. A backend owns its memory: the engine only holds
+// `Matrix` views into buffers that it asked for, and never dereferences them.
+//
+// Symbols in shapes: T rows (tokens), C hidden size, NQ query heads, NK key/value heads, D head
+// dimension, F width of the MLP, R width of a retaining head, V vocabulary.
+//
+// Numbers: activations, keys and values have the backend's element type (`element_bytes()`:
+// 4 = float32, 2 = bfloat16); LSE, scores and logits are float32 everywhere.
+//
+// Order: every op is enqueued in call order and sees the results of the ones before it.
+// `download` and `synchronize` wait. A backend is used by one thread at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace longhaul {
+
+/// A view of device memory: `rows` x `columns` elements, `stride` elements from row to row.
+struct Matrix {
+  void* data = nullptr;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t stride = 0;
+};
+
+/// Memory of a backend; freed when the last owner lets go.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual void* data() const = 0;
+  virtual size_t bytes() const = 0;
+};
+using BufferPtr = std::shared_ptr<Buffer>;
+
+/// Element types of tensors in a checkpoint.
+enum class DType { F32, F16, BF16 };
+
+/// A tensor in host memory (usually mmapped), row-major: [rows, columns]; a vector has rows = 1.
+struct HostTensor {
+  const void* data = nullptr;
+  DType dtype = DType::F32;
+  int64_t rows = 0;
+  int64_t columns = 0;
+};
+
+/// A linear layer's weight in the layout that the backend's GEMM likes, with an optional bias.
+class Linear {
+ public:
+  virtual ~Linear() = default;
+  virtual int64_t in() const = 0;   // columns of x
+  virtual int64_t out() const = 0;  // columns of y
+};
+using LinearPtr = std::shared_ptr<Linear>;
+
+/// Rotary position embedding: `inverse_frequencies` [D/2] already carries the scaling.
+struct Rope {
+  std::vector<double> inverse_frequencies;
+};
+
+/// Keys and values of one contiguous piece of context, as one head group after another in a row:
+/// `keys` and `values` are [T, NK*D]. Pieces are never concatenated: attention walks a list.
+struct KeyValues {
+  Matrix keys;    // [T, NK*D], post-RoPE
+  Matrix values;  // [T, NK*D]
+};
+
+/// What the query rows of one attention call may see of one piece.
+struct Segment {
+  KeyValues kv;
+  /// false: every query row sees every key. true: query row i sees keys j <= i + (keys - queries)
+  /// (the causal mask aligned at the end, so that the last query sees the last key).
+  bool causal = false;
+};
+
+/// Shape of an attention call.
+struct Heads {
+  int64_t query = 0;      // NQ
+  int64_t key_value = 0;  // NK, divides NQ
+  int64_t dimension = 0;  // D
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// "cpu (avx2, 2 threads)" or "cuda (NVIDIA H100 80GB HBM3)": for logs and outcomes.
+  virtual std::string description() const = 0;
+  /// Bytes of one activation, key or value element: 4 or 2.
+  virtual size_t element_bytes() const = 0;
+  /// True when device memory can be read and written by the host directly (the CPU backend).
+  virtual bool host_memory() const = 0;
+
+  // ---- memory -------------------------------------------------------------------------------
+  /// Uninitialised memory. Throws EngineError("out_of_memory") with the size asked for.
+  virtual BufferPtr allocate(size_t bytes) = 0;
+  virtual void upload(void* device, const void* host, size_t bytes) = 0;
+  virtual void download(void* host, const void* device, size_t bytes) = 0;
+  /// Device to device; the ranges may not overlap.
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  /// Converts activations to float32 in host memory: x [T, n] -> out [T*n], dense rows.
+  virtual void download_float(const Matrix& x, float* out) = 0;
+  /// Waits until every op enqueued so far has finished; throws what they failed with.
+  virtual void synchronize() = 0;
+
+  // ---- weights ------------------------------------------------------------------------------
+  /// weight [out, in], bias [1, out] or null. `parts` are stacked along `out` into one GEMM
+  /// (q, k and v; gate and up). Either all parts have a bias or the missing ones count as zero.
+  struct LinearPart {
+    HostTensor weight;
+    const HostTensor* bias = nullptr;
+  };
+  virtual LinearPtr load_linear(std::span<const LinearPart> parts) = 0;
+  /// A table or vector in the backend's element type: [rows, columns] (embedding, norm weights).
+  virtual BufferPtr load_table(const HostTensor& tensor) = 0;
+
+  // ---- ops ----------------------------------------------------------------------------------
+  /// out [T, C] = table[tokens[t]]; table [V, C] from load_table. Tokens are checked by the caller.
+  virtual void embed(const BufferPtr& table, std::span<const uint32_t> tokens, const Matrix& out) = 0;
+
+  /// out [T, C] = x / sqrt(mean(x^2) + epsilon) * weight; weight [C] from load_table.
+  /// out may be x.
+  virtual void rmsnorm(const Matrix& x, const BufferPtr& weight, float epsilon, const Matrix& out) = 0;
+
+  /// out [T, out] = x [T, in] * weight^T + bias; with `accumulate`, out += (the residual add).
+  virtual void gemm(const Matrix& x, const Linear& weight, const Matrix& out, bool accumulate) = 0;
+
+  /// Rotates in place: x [T, heads*D] at `positions` [T]; rotate_half layout (i pairs with i + D/2).
+  virtual void rope(const Matrix& x, int64_t heads, std::span<const int32_t> positions,
+                    const Rope& rope) = 0;
+
+  /// out [T, F] = silu(gate_up[:, :F]) * gate_up[:, F:]; gate_up [T, 2F].
+  virtual void swiglu(const Matrix& gate_up, const Matrix& out) = 0;
+
+  /// Softmax attention of q [T, NQ*D] over the union of the segments, scaled by 1/sqrt(D).
+  /// out [T, NQ*D]; lse [T, NQ] float32 (natural log of the sum of exp of scaled logits) or null.
+  /// A row that sees no key has out 0 and lse -inf. Memory grows with T, never with T x keys.
+  virtual void attention(const Matrix& q, std::span<const Segment> segments, const Heads& heads,
+                         const Matrix& out, float* lse) = 0;
+
+  /// Merges partial attention over disjoint keys (log-sum-exp): outs [parts, T, NQ*D] and
+  /// lses [parts, T, NQ] float32, part after part -> out [T, NQ*D], merged_lse [T, NQ] or null.
+  virtual void merge_attention(int64_t parts, const Matrix& outs, const float* lses,
+                               const Heads& heads, const Matrix& out, float* merged_lse) = 0;
+
+  /// Retaining scores (Locret): fc2(silu(fc1(qkv))), one per row and KV head, before RoPE.
+  /// qkv [T, (NQ+2NK)*D] -> scores [NK, T] float32 device memory, not pooled.
+  virtual void retaining_scores(const Matrix& qkv, const Linear& fc1, const Linear& fc2,
+                                float* scores) = 0;
+
+  /// In place along each row of scores [NK, T]: maximum over 5 neighbours (2 on either side).
+  virtual void max_pool(float* scores, int64_t key_value_heads, int64_t rows) = 0;
+
+  /// Best `count` of scores[h, first .. rows), ties to the lower index -> indices [NK, count]
+  /// int32 device memory, ascending in each head, counted from row 0 of `scores`.
+  virtual void top_indices(const float* scores, int64_t key_value_heads, int64_t rows, int64_t first,
+                           int64_t count, int32_t* indices) = 0;
+
+  /// out[i, h] = kv[indices[h, i] + offset, h] for keys and for values; indices [NK, count];
+  /// out.keys and out.values [count, NK*D].
+  virtual void gather(const KeyValues& kv, const int32_t* indices, int64_t count, int64_t offset,
+                      const Heads& heads, const KeyValues& out) = 0;
+
+  /// logits [T, V] float32 host memory = x [T, C] * head^T; head [V, C] as loaded (no rounding).
+  virtual void logits(const Matrix& x, const Linear& head, float* out) = 0;
+};
+
+}  // namespace longhaul

@@ -1,0 +1,37 @@
+// Rank processes connected by TCP in a full mesh, on one machine or several.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "communicator.h"
+
+namespace longhaul {
+
+/// Opened before the rendezvous, so that the address can be published in it.
+class TcpListener {
+ public:
+  /// Binds `host` at an ephemeral port (or `port`). Throws CommError("protocol") with errno's text.
+  explicit TcpListener(const std::string& host, int port = 0);
+  ~TcpListener();
+  TcpListener(const TcpListener&) = delete;
+  int port() const;
+  int release();  // hands the socket over
+
+ private:
+  int socket_ = -1;
+};
+
+/// Connects the mesh. `peers[r]` is "host:port" of rank r's listener. `secret` comes from the
+/// rendezvous: both sides of a connection prove that they know it (HMAC over fresh nonces), and a
+/// connection that cannot is closed without disturbing the others. Throws CommError("deadline")
+/// naming the ranks that are missing.
+std::unique_ptr<Communicator> connect_tcp(TcpListener& listener, int rank,
+                                          const std::vector<std::string>& peers,
+                                          const std::string& secret, Deadline deadline);
+
+/// The communicator of one rank alone: every collective is a copy.
+std::unique_ptr<Communicator> make_solo();
+
+}  // namespace longhaul

@@ -1,0 +1,94 @@
+// One rank's engine: a model on a backend, a communicator, and the cache of one document.
+//
+//   auto model = Model::load(directory, heads, backend);
+//   Engine engine(model, std::move(communicator));
+//   engine.prefill(request, control);            // every rank, together
+//   engine.decode(question, control);            // every rank, together; once per question
+//
+// Semantics: APB (ACL 2025), Star Attention, exact attention; see docs/architecture.md.
+// Not thread-safe, except Control::stop and Communicator::abort().
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "../backends/backend.h"
+#include "../comm/communicator.h"
+#include "errors.h"
+#include "layout.h"
+#include "trace.h"
+
+namespace longhaul {
+
+class Model;  // model.h: config, weights and retaining heads on a backend
+
+enum class Select { Heads, Random };  // Random is an ablation: portable splitmix64 scores
+
+struct PrefillRequest {
+  LayoutRequest layout;
+  std::span<const uint32_t> head;   // document[:anchor_document], on ranks that have an anchor
+  std::span<const uint32_t> block;  // this rank's block of the document
+  std::span<const uint32_t> query;  // the query tokens that the anchor carries (apb)
+  Select select = Select::Heads;
+  uint64_t select_seed = 0;
+};
+
+struct DecodeRequest {
+  std::span<const uint32_t> query;  // placed after the document, at position document_tokens
+  int64_t max_new_tokens = 0;
+  double temperature = 0;           // 0: greedy
+  uint64_t seed = 0;                // used when temperature > 0
+  std::vector<uint32_t> eos;        // one of them ends decoding and is kept as the last token
+  std::vector<uint32_t> teacher;    // tests: replaces the choices, one per step
+};
+
+struct DecodeResult {
+  std::vector<uint32_t> tokens;
+  bool ended = false;  // true: by an eos token; false: by max_new_tokens
+};
+
+struct Progress {
+  enum class Phase { Prefill, Decode } phase;
+  int64_t done, total;  // layers in prefill, tokens in decode
+};
+
+/// What a caller can do to a call in progress.
+struct Control {
+  /// Cooperative stop. Only rank 0's flag counts: it travels in the next collective, so that all
+  /// ranks throw EngineError("stopped") at the same place and the communicator lives.
+  std::atomic<bool> stop{false};
+  std::function<void(const Progress&)> progress;                 // called on the engine's thread
+  std::chrono::milliseconds collective_timeout{60'000};          // for each collective
+  Trace* trace = nullptr;                                        // tests: record intermediate values
+};
+
+class Engine {
+ public:
+  Engine(std::shared_ptr<Model> model, std::unique_ptr<Communicator> communicator);
+  ~Engine();
+
+  /// Runs the document and keeps the K and V of this rank's block. Replaces an earlier document.
+  void prefill(const PrefillRequest& request, Control& control);
+
+  /// Answers one question from the cache of the last prefill. The cache is afterwards as before.
+  DecodeResult decode(const DecodeRequest& request, Control& control);
+
+  /// Drops the document's cache.
+  void release();
+
+  Communicator& communicator();
+  const Model& model() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace longhaul
