@@ -1,0 +1,44 @@
+import { z } from 'zod';
+
+/** At most this many questions share one prefill's work item (and one BullMQ job). */
+export const MAX_QUESTIONS_PER_ITEM = 64;
+/** The answer tokens that one work item may produce: keeps a job's return value under 256 KB. */
+export const MAX_ANSWER_TOKENS_PER_ITEM = 16_384;
+
+/** Where a document's text comes from: inline, a file beside the input file, or an object in S3. */
+export const documentSource = z.union([
+  z.string().min(1, 'the document is empty'),
+  z.strictObject({ path: z.string().min(1) }),
+  z.strictObject({ url: z.string().regex(/^s3:\/\/[^/]+\/.+/, 'must be s3://bucket/key') }),
+]);
+export type DocumentSource = z.infer<typeof documentSource>;
+
+/** One line of an input file. Unknown fields are errors: a typo must not become a default. */
+export const requestLine = z
+  .strictObject({
+    custom_id: z.string().min(1).max(256),
+    document: documentSource,
+    question: z.string().min(1).optional(),
+    questions: z.array(z.string().min(1)).min(1).max(MAX_QUESTIONS_PER_ITEM).optional(),
+    max_tokens: z.int().min(1).max(4096).default(64),
+    /** 0 is greedy decoding. */
+    temperature: z.number().min(0).max(2).default(0),
+    seed: z.int().min(0).default(0),
+    metadata: z.record(z.string().max(64), z.string().max(512)).optional(),
+  })
+  .refine((r) => (r.question === undefined) !== (r.questions === undefined), {
+    path: ['question'],
+    error: 'give exactly one of "question" and "questions"',
+  });
+export type RequestLine = z.infer<typeof requestLine>;
+
+/** How a batch is run. Fixed at submission, part of the batch's identity. */
+export const runOptions = z.strictObject({
+  method: z.enum(['full', 'star', 'apb']),
+  ranks: z.int().min(1).max(64),
+  /** l_a in tokens; null: star takes the block's length. */
+  anchor: z.int().min(0).nullable(),
+  /** l_p in tokens per passing block and KV head. */
+  passing: z.int().min(0),
+});
+export type RunOptions = z.infer<typeof runOptions>;

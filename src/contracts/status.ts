@@ -1,0 +1,44 @@
+import { z } from 'zod';
+
+/** Counts of a batch's requests. answered + failed + cancelled + expired + pending = total, always. */
+export const requestCounts = z.strictObject({
+  total: z.int(),
+  answered: z.int(),
+  failed: z.int(),
+  cancelled: z.int(),
+  expired: z.int(),
+  pending: z.int(),
+});
+export type RequestCounts = z.infer<typeof requestCounts>;
+
+/** States and timestamps follow OpenAI's Batch object; times are Unix seconds. */
+export const batchStatus = z.strictObject({
+  id: z.string(),
+  status: z.enum([
+    'validating',
+    'in_progress',
+    'finalizing',
+    'completed',
+    'cancelling',
+    'cancelled',
+    'expired',
+  ]),
+  created_at: z.int(),
+  expires_at: z.int().nullable(),
+  completed_at: z.int().nullable(),
+  cancel_requested_at: z.int().nullable(),
+  request_counts: requestCounts,
+  input: z.string(),
+  /** Work items being run right now. */
+  active: z.array(
+    z.strictObject({
+      item: z.int(),
+      epoch: z.int(),
+      phase: z.string(),
+      done: z.number(),
+      total: z.number(),
+      document_tokens: z.int(),
+    }),
+  ),
+});
+export type BatchStatus = z.infer<typeof batchStatus>;

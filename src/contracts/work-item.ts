@@ -1,0 +1,99 @@
+import { z } from 'zod';
+import { digest, modelDigests } from './manifest.js';
+import { runOptions } from './request.js';
+
+/**
+ * `items/<index>.json` of a batch: all that a cohort needs to run one work item. Immutable, written
+ * before the flow is enqueued; jobs only refer to it.
+ */
+export const workItem = z.strictObject({
+  format: z.literal('longhaul-item/1'),
+  batch_id: z.string(),
+  index: z.int().min(0),
+  document: z.strictObject({ sha256: digest, tokens: z.int().min(1) }),
+  options: runOptions,
+  digests: modelDigests,
+  expires_at: z.int().nullable(),
+  requests: z
+    .array(
+      z.strictObject({
+        ordinal: z.int().min(0),
+        custom_id: z.string(),
+        max_tokens: z.int().min(1),
+        temperature: z.number(),
+        seed: z.int(),
+        /** Each question's query token ids, as placed in the anchor and after the document. */
+        questions: z.array(z.strictObject({ text: z.string(), query: z.array(z.int()).min(1) })).min(1),
+      }),
+    )
+    .min(1),
+});
+export type WorkItem = z.infer<typeof workItem>;
+
+/** Data of the `documents` child and of its `outcomes` parent. */
+export const itemJob = z.strictObject({ batch_id: z.string(), item: z.int().min(0) });
+export type ItemJob = z.infer<typeof itemJob>;
+
+/** Data of a `finalise` job. */
+export const finaliseJob = z.strictObject({ batch_id: z.string() });
+export type FinaliseJob = z.infer<typeof finaliseJob>;
+
+export const answer = z.strictObject({
+  question: z.string(),
+  text: z.string(),
+  tokens: z.int().min(0),
+  /** `stop`: an end token; `length`: max_tokens reached. */
+  finish: z.enum(['stop', 'length']),
+});
+export type Answer = z.infer<typeof answer>;
+
+/** How an answer was made. A backend or method is never silently replaced: this says what ran. */
+export const execution = z.strictObject({
+  cohort: z.string(),
+  generation: z.int(),
+  epoch: z.int(),
+  method: z.string(),
+  ranks: z.int(),
+  anchor: z.int().nullable(),
+  passing: z.int(),
+  backend: z.string(),
+  version: z.string(),
+  prefill_seconds: z.number(),
+  decode_seconds: z.number(),
+});
+export type Execution = z.infer<typeof execution>;
+
+/** Return value of a `documents` job: BullMQ hands it to the parent atomically with completion. */
+export const itemResult = z.strictObject({
+  execution,
+  requests: z.array(
+    z.strictObject({
+      ordinal: z.int().min(0),
+      answers: z.array(answer),
+      usage: z.strictObject({ document_tokens: z.int(), query_tokens: z.int(), answer_tokens: z.int() }),
+    }),
+  ),
+});
+export type ItemResult = z.infer<typeof itemResult>;
+
+/**
+ * `failedReason` of a `documents` job, as JSON: why no request of the item has an answer.
+ * `cancelled` and `expired` are ends of their own, not errors.
+ */
+export const itemFailure = z.strictObject({
+  end: z.enum(['failed', 'cancelled', 'expired']),
+  code: z.string(),
+  message: z.string(),
+});
+export type ItemFailure = z.infer<typeof itemFailure>;
+
+/** Progress value of a `documents` job. Readers drop values of a lower epoch than one seen before. */
+export const itemProgress = z.strictObject({
+  epoch: z.int(),
+  phase: z.enum(['prepare', 'prefill', 'decode']),
+  /** Layers in prefill, questions in decode. */
+  done: z.number(),
+  total: z.number(),
+  document_tokens: z.int(),
+});
+export type ItemProgress = z.infer<typeof itemProgress>;

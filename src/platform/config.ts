@@ -1,0 +1,162 @@
+/**
+ * Configuration: one schema, read once. Sources, strongest first: flags, `LONGHAUL_*` environment
+ * variables, the JSON file named by `--config` or `LONGHAUL_CONFIG`, then `.longhaul/local.json`,
+ * which `longhaul local up` writes. S3 credentials come the usual AWS ways (environment, profile,
+ * instance role) unless the file carries them.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import { ConfigError } from './errors.js';
+import { timingProfiles, type Timings } from './timings.js';
+
+const port = z.coerce.number().int().min(0).max(65535);
+
+const schema = z.strictObject({
+  redisUrl: z
+    .string()
+    .regex(/^rediss?:\/\//, 'must start with redis:// or rediss://')
+    .default('redis://127.0.0.1:6379'),
+  s3Endpoint: z.url().optional(),
+  s3Region: z.string().min(1).default('us-east-1'),
+  s3Bucket: z.string().min(3).default('longhaul'),
+  /** Key prefix inside the bucket, without leading or trailing slash. */
+  s3Prefix: z
+    .string()
+    .regex(/^([^/].*[^/]|[^/]|)$/, 'must not start or end with /')
+    .default(''),
+  s3PathStyle: z.stringbool().or(z.boolean()).default(false),
+  s3AccessKeyId: z.string().optional(),
+  s3SecretAccessKey: z.string().optional(),
+  s3TimeoutMs: z.coerce.number().int().min(100).default(30_000),
+  s3Attempts: z.coerce.number().int().min(1).max(20).default(4),
+
+  modelDir: z.string().default('models/demo'),
+  headsFile: z.string().optional(),
+  backend: z.enum(['cpu', 'cuda', 'auto']).default('auto'),
+  threads: z.coerce.number().int().min(1).max(512).default(1),
+
+  cohort: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,64}$/, 'letters, digits, - and _ only')
+    .default('main'),
+  ranks: z.coerce.number().int().min(1).max(64).default(4),
+  rank: z.coerce.number().int().min(0).max(63).default(0),
+  /** Address on which other ranks reach this one. */
+  host: z.string().default('127.0.0.1'),
+  port: port.default(0),
+
+  profile: z.enum(['normal', 'fast']).default('normal'),
+  /** Leaders stop claiming above this many answers that S3 has not taken yet. */
+  uncommittedBound: z.coerce.number().int().min(1).default(1000),
+  aggregatorConcurrency: z.coerce.number().int().min(1).max(256).default(16),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+});
+
+export type Settings = z.infer<typeof schema>;
+export interface Config extends Readonly<Settings> {
+  readonly timings: Timings;
+}
+export type SettingName = keyof Settings;
+
+/** `redisUrl` -> `LONGHAUL_REDIS_URL`. */
+export function environmentName(setting: SettingName): string {
+  return 'LONGHAUL_' + setting.replace(/[A-Z]/g, (c) => '_' + c).toUpperCase();
+}
+
+const settingNames = Object.keys(schema.shape) as SettingName[];
+
+/** Environment variables that give these settings to a child process. */
+export function toEnvironment(settings: Partial<Settings>): Record<string, string> {
+  const entries = settingNames.flatMap((name) => {
+    const value = settings[name];
+    return value === undefined ? [] : [[environmentName(name), String(value)] as const];
+  });
+  return Object.fromEntries(entries);
+}
+
+function readFile(path: string, source: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    throw new ConfigError(`${source} ${path} cannot be read as JSON; correct or remove it`, { cause });
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new ConfigError(`${source} ${path} must hold a JSON object`);
+  }
+  return value as Record<string, unknown>;
+}
+
+function fromEnvironment(environment: NodeJS.ProcessEnv): Record<string, unknown> {
+  const known = new Map(settingNames.map((name) => [environmentName(name), name]));
+  const unknown = Object.keys(environment).filter(
+    (name) => name.startsWith('LONGHAUL_') && name !== 'LONGHAUL_CONFIG' && !known.has(name),
+  );
+  if (unknown.length > 0) {
+    throw new ConfigError(
+      `unknown environment variable ${unknown.join(', ')}; known: LONGHAUL_CONFIG, ${[...known.keys()].join(', ')}`,
+    );
+  }
+  return Object.fromEntries(
+    settingNames.flatMap((name) => {
+      const value = environment[environmentName(name)];
+      return value === undefined || value === '' ? [] : [[name, value] as const];
+    }),
+  );
+}
+
+export interface ConfigSources {
+  flags?: Partial<Record<SettingName, unknown>> & { config?: string };
+  environment?: NodeJS.ProcessEnv;
+  directory?: string;
+}
+
+/**
+ * Merges all sources and checks them.
+ * @throws ConfigError naming the setting, its value and where it came from.
+ */
+export function loadConfig({
+  flags = {},
+  environment = process.env,
+  directory = process.cwd(),
+}: ConfigSources = {}): Config {
+  const { config: flagFile, ...flagSettings } = flags;
+  const layers: { source: string; values: Record<string, unknown> }[] = [];
+  const local = resolve(directory, '.longhaul/local.json');
+  if (existsSync(local)) {
+    const { settings } = readFile(local, 'the local file');
+    if (typeof settings === 'object' && settings !== null) {
+      layers.push({ source: local, values: settings as Record<string, unknown> });
+    }
+  }
+  const file = flagFile ?? environment['LONGHAUL_CONFIG'];
+  if (file !== undefined)
+    layers.push({ source: file, values: readFile(resolve(directory, file), 'the configuration file') });
+  layers.push({ source: 'the environment', values: fromEnvironment(environment) });
+  const given = Object.fromEntries(Object.entries(flagSettings).filter(([, value]) => value !== undefined));
+  layers.push({ source: 'a flag', values: given });
+
+  const merged: Record<string, unknown> = {};
+  const origin = new Map<string, string>();
+  for (const { source, values } of layers) {
+    for (const [name, value] of Object.entries(values)) {
+      merged[name] = value;
+      origin.set(name, source);
+    }
+  }
+  const parsed = schema.safeParse(merged);
+  if (!parsed.success) {
+    const lines = parsed.error.issues.map((issue) => {
+      const name = String(issue.path[0] ?? (issue.code === 'unrecognized_keys' ? issue.keys.join(', ') : ''));
+      const value = name.includes('Secret') ? '(secret)' : JSON.stringify(merged[name]);
+      return `${name} = ${value} (from ${origin.get(name) ?? 'a source'}): ${issue.message}`;
+    });
+    throw new ConfigError(`configuration refused: ${lines.join('; ')}`);
+  }
+  const settings = parsed.data;
+  if (settings.rank >= settings.ranks) {
+    throw new ConfigError(`rank = ${settings.rank} must be below ranks = ${settings.ranks}`);
+  }
+  return Object.freeze({ ...settings, timings: timingProfiles[settings.profile] });
+}

@@ -1,0 +1,79 @@
+/**
+ * Every Redis and S3 key of longhaul.
+ *
+ * Redis (the queue prefix and the batch keys share one hash tag, each cohort has its own, so that
+ * multi-key scripts work on Redis Cluster):
+ *
+ *   {longhaul}:documents, :outcomes, :finalise   BullMQ queues
+ *   {longhaul}:batch:<id>                        hash: created_at, total, cancel_requested_at, counts
+ *   {longhaul}:batch:<id>:outcomes               hash: ordinal -> outcome status
+ *   {longhaul}:batches                           sorted set: batch id by creation time
+ *   {longhaul}:item:<batch>:<index>              hash: engine_deaths, infrastructure_faults
+ *   {longhaul}:uncommitted                       answers waiting for S3, as counted by the aggregator
+ *   {cohort:<name>}:...                          one cohort's forming, heartbeats and control stream
+ *
+ * S3, below the configured prefix:
+ *
+ *   documents/<sha256>                           token ids, little-endian uint32
+ *   batches/<id>/manifest.jsonl                  immutable, If-None-Match: *
+ *   batches/<id>/items/<index>.json              immutable work items
+ *   batches/<id>/outcomes/<ordinal>-<hash>.json  If-None-Match: *
+ *   batches/<id>/output.jsonl, error.jsonl, _SUCCESS
+ */
+import { createHash } from 'node:crypto';
+
+/** BullMQ's `prefix`: keys become `{longhaul}:<queue>:...`. */
+export const QUEUE_PREFIX = '{longhaul}';
+export const QUEUES = { documents: 'documents', outcomes: 'outcomes', finalise: 'finalise' } as const;
+
+export const redisKeys = {
+  batch: (id: string) => `${QUEUE_PREFIX}:batch:${id}`,
+  batchOutcomes: (id: string) => `${QUEUE_PREFIX}:batch:${id}:outcomes`,
+  batches: () => `${QUEUE_PREFIX}:batches`,
+  item: (batch: string, index: number) => `${QUEUE_PREFIX}:item:${batch}:${index}`,
+  uncommitted: () => `${QUEUE_PREFIX}:uncommitted`,
+} as const;
+
+export const cohortKeys = (name: string) => {
+  const tag = `{cohort:${name}}`;
+  return {
+    /** Counter of generations. */
+    generation: `${tag}:generation`,
+    /** The generation that is valid now: `<counter>.<incarnation>`. */
+    current: `${tag}:current`,
+    /** Cohort state for people and `local up`: hash state, generation, ranks, model, backend, updated_at. */
+    state: `${tag}:state`,
+    rendezvous: (generation: string) => `${tag}:rendezvous:${generation}`,
+    members: (generation: string) => `${tag}:members:${generation}`,
+    seal: (generation: string) => `${tag}:seal:${generation}`,
+    heartbeat: (generation: string, rank: number) => `${tag}:heartbeat:${generation}:${rank}`,
+    /** Stream, leader to followers. */
+    control: (generation: string) => `${tag}:control:${generation}`,
+    /** Stream, followers to leader. */
+    replies: (generation: string) => `${tag}:replies:${generation}`,
+    abort: (generation: string) => `${tag}:abort:${generation}`,
+  } as const;
+};
+
+/** BullMQ job ids: no `:` allowed, and not an integer. */
+export const jobIds = {
+  document: (batch: string, item: number) => `${batch}-${item}-document`,
+  outcome: (batch: string, item: number) => `${batch}-${item}-outcome`,
+  finalise: (batch: string) => `${batch}-finalise`,
+} as const;
+
+export const objectKeys = {
+  document: (sha256: string) => `documents/${sha256}`,
+  batches: () => 'batches/',
+  batch: (id: string) => `batches/${id}/`,
+  manifest: (id: string) => `batches/${id}/manifest.jsonl`,
+  item: (id: string, index: number) => `batches/${id}/items/${index}.json`,
+  outcomes: (id: string) => `batches/${id}/outcomes/`,
+  outcome: (id: string, ordinal: number, customId: string) => {
+    const hash = createHash('sha256').update(customId).digest('hex').slice(0, 16);
+    return `batches/${id}/outcomes/${String(ordinal).padStart(8, '0')}-${hash}.json`;
+  },
+  output: (id: string) => `batches/${id}/output.jsonl`,
+  error: (id: string) => `batches/${id}/error.jsonl`,
+  success: (id: string) => `batches/${id}/_SUCCESS`,
+} as const;

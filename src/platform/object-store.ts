@@ -1,0 +1,306 @@
+import { createHash } from 'node:crypto';
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  GetObjectCommand,
+  HeadBucketCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+  S3ServiceException,
+  UploadPartCommand,
+  DeleteObjectCommand,
+} from '@aws-sdk/client-s3';
+import type { Config } from './config.js';
+import { ConfigError, InfrastructureError, NotFoundError, StoreError } from './errors.js';
+
+/** Part size of multipart uploads, and the size above which they are used. */
+const PART_BYTES = 8 * 1024 * 1024;
+
+/** What a conditional write found. */
+export type CreateResult = 'created' | 'exists';
+
+/**
+ * The objects of longhaul: one bucket below one prefix. Every call has a timeout and bounded
+ * retries (SDK standard mode) and takes an AbortSignal.
+ */
+export class ObjectStore {
+  private readonly client: S3Client;
+  private readonly bucket: string;
+  private readonly prefix: string;
+
+  constructor(config: Config) {
+    this.bucket = config.s3Bucket;
+    this.prefix = config.s3Prefix === '' ? '' : config.s3Prefix + '/';
+    this.client = new S3Client({
+      region: config.s3Region,
+      endpoint: config.s3Endpoint,
+      forcePathStyle: config.s3PathStyle,
+      maxAttempts: config.s3Attempts,
+      credentials:
+        config.s3AccessKeyId !== undefined && config.s3SecretAccessKey !== undefined
+          ? { accessKeyId: config.s3AccessKeyId, secretAccessKey: config.s3SecretAccessKey }
+          : undefined,
+      requestHandler: { connectionTimeout: 5_000, requestTimeout: config.s3TimeoutMs },
+    });
+  }
+
+  /** `s3://bucket/prefix/key`, for people. */
+  url(key: string): string {
+    return `s3://${this.bucket}/${this.prefix}${key}`;
+  }
+
+  /**
+   * Creates an object that must not exist yet. `exists` also covers a lost reply to an earlier
+   * attempt of our own: the caller compares contents where that matters.
+   */
+  async create(key: string, body: Uint8Array | string, signal?: AbortSignal): Promise<CreateResult> {
+    try {
+      await this.client.send(
+        new PutObjectCommand({ Bucket: this.bucket, Key: this.prefix + key, Body: body, IfNoneMatch: '*' }),
+        { abortSignal: signal },
+      );
+      return 'created';
+    } catch (error) {
+      const status = httpStatus(error);
+      if (status === 412 || status === 409) return 'exists';
+      throw this.translate(error, 'write', key);
+    }
+  }
+
+  /**
+   * Like `create`, and an object that is there already must hold the same bytes.
+   * @throws StoreError `CONFLICT` when it holds others.
+   */
+  async createOrVerify(key: string, body: Uint8Array | string, signal?: AbortSignal): Promise<CreateResult> {
+    const result = await this.create(key, body, signal);
+    if (result === 'exists') {
+      const found = await this.get(key, signal);
+      if (!found.equals(Buffer.from(body))) {
+        throw new StoreError('CONFLICT', `${this.url(key)} exists with other content`);
+      }
+    }
+    return result;
+  }
+
+  /** Writes or replaces; multipart above 8 MB. Returns size and sha256 of what was written. */
+  async put(
+    key: string,
+    chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    signal?: AbortSignal,
+  ): Promise<{ bytes: number; sha256: string }> {
+    const hash = createHash('sha256');
+    const target = { Bucket: this.bucket, Key: this.prefix + key };
+    const options = { abortSignal: signal };
+    const parts: { ETag: string | undefined; PartNumber: number }[] = [];
+    let pending: Uint8Array[] = [];
+    let pendingBytes = 0;
+    let bytes = 0;
+    let uploadId: string | undefined;
+    try {
+      const flush = async () => {
+        uploadId ??= (await this.client.send(new CreateMultipartUploadCommand(target), options)).UploadId;
+        const PartNumber = parts.length + 1;
+        const Body = Buffer.concat(pending);
+        const part = await this.client.send(
+          new UploadPartCommand({ ...target, UploadId: uploadId, PartNumber, Body }),
+          options,
+        );
+        parts.push({ ETag: part.ETag, PartNumber });
+        pending = [];
+        pendingBytes = 0;
+      };
+      for await (const chunk of chunks) {
+        hash.update(chunk);
+        pending.push(chunk);
+        pendingBytes += chunk.byteLength;
+        bytes += chunk.byteLength;
+        if (pendingBytes >= PART_BYTES) await flush();
+      }
+      if (uploadId === undefined) {
+        await this.client.send(new PutObjectCommand({ ...target, Body: Buffer.concat(pending) }), options);
+      } else {
+        if (pendingBytes > 0) await flush();
+        await this.client.send(
+          new CompleteMultipartUploadCommand({
+            ...target,
+            UploadId: uploadId,
+            MultipartUpload: { Parts: parts },
+          }),
+          options,
+        );
+      }
+      return { bytes, sha256: hash.digest('hex') };
+    } catch (error) {
+      if (uploadId !== undefined) {
+        await this.client
+          .send(new AbortMultipartUploadCommand({ ...target, UploadId: uploadId }))
+          .catch(() => undefined);
+      }
+      throw this.translate(error, 'write', key);
+    }
+  }
+
+  /** @throws NotFoundError */
+  async get(key: string, signal?: AbortSignal): Promise<Buffer> {
+    return this.read(key, undefined, signal);
+  }
+
+  /** Bytes [start, end) of an object. An empty range is an empty buffer and no request. */
+  async getRange(key: string, start: number, end: number, signal?: AbortSignal): Promise<Buffer> {
+    if (start === end) return Buffer.alloc(0);
+    const body = await this.read(key, `bytes=${start}-${end - 1}`, signal);
+    if (body.byteLength !== end - start) {
+      throw new StoreError(
+        'TRUNCATED',
+        `${this.url(key)} gave ${body.byteLength} bytes for the range ${start}..${end}`,
+      );
+    }
+    return body;
+  }
+
+  async exists(key: string, signal?: AbortSignal): Promise<boolean> {
+    for await (const found of this.list(key, signal)) return found === key;
+    return false;
+  }
+
+  /** Keys below a prefix, in byte order, without the configured prefix. */
+  async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<string> {
+    let token: string | undefined;
+    do {
+      try {
+        const page = await this.client.send(
+          new ListObjectsV2Command({
+            Bucket: this.bucket,
+            Prefix: this.prefix + prefix,
+            ContinuationToken: token,
+          }),
+          { abortSignal: signal },
+        );
+        for (const { Key } of page.Contents ?? []) if (Key !== undefined) yield Key.slice(this.prefix.length);
+        token = page.NextContinuationToken;
+      } catch (error) {
+        throw this.translate(error, 'list', prefix);
+      }
+    } while (token !== undefined);
+  }
+
+  /** The names directly below a prefix that end in `/`: `batches/` -> ids. */
+  async *listFolders(prefix: string, signal?: AbortSignal): AsyncGenerator<string> {
+    let token: string | undefined;
+    do {
+      try {
+        const page = await this.client.send(
+          new ListObjectsV2Command({
+            Bucket: this.bucket,
+            Prefix: this.prefix + prefix,
+            Delimiter: '/',
+            ContinuationToken: token,
+          }),
+          { abortSignal: signal },
+        );
+        for (const { Prefix } of page.CommonPrefixes ?? []) {
+          if (Prefix !== undefined) yield Prefix.slice((this.prefix + prefix).length, -1);
+        }
+        token = page.NextContinuationToken;
+      } catch (error) {
+        throw this.translate(error, 'list', prefix);
+      }
+    } while (token !== undefined);
+  }
+
+  async delete(key: string, signal?: AbortSignal): Promise<void> {
+    try {
+      await this.client.send(new DeleteObjectCommand({ Bucket: this.bucket, Key: this.prefix + key }), {
+        abortSignal: signal,
+      });
+    } catch (error) {
+      throw this.translate(error, 'delete', key);
+    }
+  }
+
+  /** An object of any bucket, for documents named by `s3://` URLs; streamed. */
+  async openUrl(url: string, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+    const match = /^s3:\/\/([^/]+)\/(.+)$/.exec(url);
+    if (match === null) throw new ConfigError(`${url} is not of the form s3://bucket/key`);
+    try {
+      const reply = await this.client.send(new GetObjectCommand({ Bucket: match[1], Key: match[2] }), {
+        abortSignal: signal,
+      });
+      return reply.Body as AsyncIterable<Uint8Array>;
+    } catch (error) {
+      throw this.translate(error, 'read', url);
+    }
+  }
+
+  /**
+   * Refuses a store on which an outcome could be written twice: two conditional PUTs of one key,
+   * then ten at the same time, must have exactly one winner.
+   * @throws ConfigError naming endpoint and bucket.
+   */
+  async probe(signal?: AbortSignal): Promise<void> {
+    try {
+      await this.client.send(new HeadBucketCommand({ Bucket: this.bucket }), { abortSignal: signal });
+    } catch (error) {
+      throw this.translate(error, 'reach', '');
+    }
+    const key = `probe/${Date.now()}-${process.pid}-${Math.random().toString(36).slice(2)}`;
+    try {
+      const racers = await Promise.all(
+        Array.from({ length: 10 }, (_, i) => this.create(key, `racer ${i}`, signal)),
+      );
+      const after = await this.create(key, 'late', signal);
+      const winners = racers.filter((r) => r === 'created').length;
+      if (winners !== 1 || after !== 'exists') {
+        throw new ConfigError(
+          `the store of ${this.url('')} does not honour If-None-Match (${winners} of 10 writers won); answers could be doubled. Use a store that supports conditional writes`,
+        );
+      }
+    } finally {
+      await this.delete(key).catch(() => undefined);
+    }
+  }
+
+  close(): void {
+    this.client.destroy();
+  }
+
+  private async read(key: string, Range: string | undefined, signal?: AbortSignal): Promise<Buffer> {
+    try {
+      const reply = await this.client.send(
+        new GetObjectCommand({ Bucket: this.bucket, Key: this.prefix + key, Range }),
+        { abortSignal: signal },
+      );
+      if (reply.Body === undefined)
+        throw new StoreError('EMPTY_REPLY', `${this.url(key)} came without a body`);
+      return Buffer.from(await reply.Body.transformToByteArray());
+    } catch (error) {
+      throw this.translate(error, 'read', key);
+    }
+  }
+
+  private translate(error: unknown, verb: string, key: string): Error {
+    if (error instanceof Error && error.name === 'AbortError') return error;
+    if (error instanceof StoreError || error instanceof ConfigError) return error;
+    const status = httpStatus(error);
+    const where = this.url(key);
+    if (status === 404 && verb === 'read') return new NotFoundError(`${where} does not exist`);
+    if (status === 404)
+      return new ConfigError(`the bucket ${this.bucket} does not exist; create it or correct s3Bucket`, {
+        cause: error,
+      });
+    if (status === 401 || status === 403) {
+      return new ConfigError(
+        `S3 refused to ${verb} ${where} (${(error as Error).name}); check credentials and policy`,
+        { cause: error },
+      );
+    }
+    const detail = error instanceof Error ? error.message : String(error);
+    return new InfrastructureError('S3', `S3 could not ${verb} ${where}: ${detail}`, { cause: error });
+  }
+}
+
+function httpStatus(error: unknown): number | undefined {
+  return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+}

@@ -1,0 +1,51 @@
+import { Redis, type RedisOptions } from 'ioredis';
+import { ConfigError, InfrastructureError } from './errors.js';
+
+/**
+ * A Redis client. `command`: fails a call that the server does not answer in time, for everything
+ * but BullMQ. `bullmq`: waits for the server as long as it takes, as BullMQ requires.
+ * The caller closes it with `quit()` or `disconnect()` in a `finally`.
+ */
+export function createRedis(url: string, use: 'command' | 'bullmq', options: RedisOptions = {}): Redis {
+  const common: RedisOptions = {
+    connectTimeout: 5_000,
+    retryStrategy: (attempt) => Math.min(50 * 2 ** Math.min(attempt, 6), 2_000),
+  };
+  const byUse: RedisOptions =
+    use === 'bullmq' ? { maxRetriesPerRequest: null } : { maxRetriesPerRequest: 3, commandTimeout: 10_000 };
+  const redis = new Redis(url, { ...common, ...byUse, ...options });
+  // Without a listener every lost connection would be printed as an unhandled error; calls still fail.
+  redis.on('error', () => undefined);
+  return redis;
+}
+
+/**
+ * Refuses a Redis on which jobs could vanish.
+ * @throws InfrastructureError when it cannot be reached, ConfigError when it would evict keys or is too old.
+ */
+export async function checkRedis(redis: Redis, url: string): Promise<{ version: string; aof: boolean }> {
+  const shown = url.replace(/\/\/[^@/]*@/, '//***@');
+  let info: string;
+  try {
+    info = await redis.info();
+  } catch (cause) {
+    throw new InfrastructureError(
+      'REDIS_UNREACHABLE',
+      `Redis at ${shown} does not answer; start it or correct redisUrl`,
+      { cause },
+    );
+  }
+  const field = (name: string) => new RegExp(`^${name}:(.*)$`, 'm').exec(info)?.[1]?.trim() ?? '';
+  const version = field('redis_version');
+  const policy = field('maxmemory_policy');
+  if (policy !== 'noeviction') {
+    throw new ConfigError(
+      `Redis at ${shown} has maxmemory-policy ${policy || 'unknown'}, which may drop jobs; set it to noeviction`,
+    );
+  }
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (major < 6 || (major === 6 && minor < 2)) {
+    throw new ConfigError(`Redis at ${shown} is version ${version}; longhaul needs 6.2 or newer`);
+  }
+  return { version, aof: field('aof_enabled') === '1' };
+}
