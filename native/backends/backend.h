@@ -105,6 +105,14 @@ class Backend {
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   /// Device to device; the ranges may not overlap.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  /// `rows` pieces of `row_bytes` bytes, strides in bytes: one piece of a fused row (q, k or v) to
+  /// its own matrix. A device with a two-dimensional copy overrides the loop.
+  virtual void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride,
+                         size_t row_bytes, int64_t rows) {
+    for (int64_t i = 0; i < rows; ++i)
+      copy(static_cast<std::byte*>(to) + static_cast<size_t>(i) * to_stride,
+           static_cast<const std::byte*>(from) + static_cast<size_t>(i) * from_stride, row_bytes);
+  }
   /// Converts activations to float32 in host memory: x [T, n] -> out [T*n], dense rows.
   virtual void download_float(const Matrix& x, float* out) = 0;
   /// Waits until every op enqueued so far has finished; throws what they failed with.
