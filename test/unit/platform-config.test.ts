@@ -1,0 +1,61 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { environmentName, loadConfig, toEnvironment } from '../../src/platform/config.js';
+import { ConfigError } from '../../src/platform/errors.js';
+
+let directory: string;
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'longhaul-config-'));
+});
+afterEach(() => {
+  rmSync(directory, { recursive: true });
+});
+const load = (flags: Record<string, unknown> = {}, environment: Record<string, string> = {}) =>
+  loadConfig({ flags, environment, directory });
+
+describe('configuration', () => {
+  it('takes flags before the environment, before the file, before local.json', () => {
+    mkdirSync(join(directory, '.longhaul'));
+    const local = { settings: { cohort: 'local', ranks: 2, threads: 3, s3Bucket: 'local-bucket' } };
+    writeFileSync(join(directory, '.longhaul/local.json'), JSON.stringify(local));
+    writeFileSync(join(directory, 'c.json'), JSON.stringify({ cohort: 'file', ranks: 3, threads: 4 }));
+    const config = load(
+      { cohort: 'flag', rank: undefined },
+      { LONGHAUL_COHORT: 'environment', LONGHAUL_RANKS: '5', LONGHAUL_CONFIG: 'c.json' },
+    );
+    expect(config).toMatchObject({ cohort: 'flag', ranks: 5, threads: 4, s3Bucket: 'local-bucket', rank: 0 });
+  });
+
+  it('names setting, value and source of what it refuses', () => {
+    expect(() => load({}, { LONGHAUL_THREADS: 'many' })).toThrow(/threads = "many" \(from the environment\)/);
+    expect(() => load({ redisUrl: 'http://x' })).toThrow(
+      /redisUrl = "http:\/\/x" \(from a flag\): must start with/,
+    );
+  });
+
+  it('refuses unknown LONGHAUL_ variables and settings of a file', () => {
+    expect(() => load({}, { LONGHAUL_COHROT: 'a' })).toThrow(ConfigError);
+    writeFileSync(join(directory, 'c.json'), '{"cohrot": 1}');
+    expect(() => load({ config: 'c.json' })).toThrow(/cohrot/);
+    writeFileSync(join(directory, 'c.json'), 'not json');
+    expect(() => load({ config: 'c.json' })).toThrow(/c\.json cannot be read as JSON/);
+  });
+
+  it('never prints a secret', () => {
+    const secret = { s3SecretAccessKey: 17 as unknown as string };
+    expect(() => load(secret)).toThrow(/\(secret\)/);
+  });
+
+  it('refuses a rank outside the cohort', () => {
+    expect(() => load({ rank: 4, ranks: 4 })).toThrow('rank = 4 must be below ranks = 4');
+  });
+
+  it('hands every setting to a child process by environment', () => {
+    const settings = { redisUrl: 'redis://127.0.0.1:1', s3PathStyle: true, ranks: 8, rank: 7 };
+    const environment = toEnvironment(settings);
+    expect(environment).toHaveProperty(environmentName('s3PathStyle'), 'true');
+    expect(load({}, environment)).toMatchObject(settings);
+  });
+});
