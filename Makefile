@@ -25,7 +25,7 @@ build: native
 	@npx tsc -p tsconfig.build.json
 
 demo: build
-	@node demo/run.js
+	@node bin/longhaul.js demo
 
 # Quick checks fail first.
 lint: setup

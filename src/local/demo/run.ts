@@ -1,0 +1,160 @@
+/** `make demo`: the whole path on this machine, with the same commands that a person would type. */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { outcome, type Outcome } from '../../contracts/outcome.js';
+import { LonghaulError } from '../../platform/errors.js';
+import { makeRequests, type Expected } from './make-requests.js';
+
+/** What `longhaul submit --wait` exits with when some requests ended without an answer. */
+const SOME_FAILED = 2;
+
+export interface DemoOptions {
+  /** The package's root: bin/, demo/texts. */
+  root: string;
+  /** Everything the demo writes goes here. */
+  directory: string;
+  ranks: number;
+}
+
+/** @returns true when every answer is the expected one. */
+export async function runDemo({ root, directory, ranks }: DemoOptions): Promise<boolean> {
+  const longhaul = (...args: string[]) =>
+    run(process.execPath, [join(root, 'bin/longhaul.js'), ...args], directory);
+  rmSync(join(directory, 'demo'), { recursive: true, force: true });
+  mkdirSync(join(directory, 'demo'), { recursive: true });
+  const { file, expected } = makeRequests(join(directory, 'demo'), join(root, 'demo/texts'));
+  const results = join(directory, 'demo/results');
+  const started = Date.now();
+  await expectExit(
+    longhaul('local', 'up', '--ranks', String(ranks), '--model', join(root, 'models/demo')),
+    [0],
+    'local up',
+  );
+  try {
+    const submit = [
+      'submit',
+      file,
+      '--wait',
+      '--new',
+      '--allow-too-long',
+      '--method',
+      'apb',
+      '--ranks',
+      String(ranks),
+    ];
+    await expectExit(longhaul(...submit, '--out', results), [0, SOME_FAILED], 'submit');
+  } finally {
+    await expectExit(longhaul('local', 'down'), [0], 'local down');
+  }
+  const outcomes = ['output.jsonl', 'error.jsonl'].flatMap((name) => readOutcomes(join(results, name)));
+  const rows = expected.flatMap((e) =>
+    compare(
+      e,
+      outcomes.find((o) => o.custom_id === e.custom_id),
+    ),
+  );
+  printTable(rows);
+  const right = rows.filter((row) => row.right).length;
+  console.log(
+    `\n${right} of ${rows.length} as expected, ${((Date.now() - started) / 1000).toFixed(0)} s in all`,
+  );
+  for (const name of ['output.jsonl', 'error.jsonl', '_SUCCESS']) console.log(`  ${join(results, name)}`);
+  return right === rows.length && existsSync(join(results, '_SUCCESS'));
+}
+
+function readOutcomes(path: string): Outcome[] {
+  const lines = readFileSync(path, 'utf8').split('\n');
+  return lines.filter((line) => line !== '').map((line) => outcome.parse(JSON.parse(line)));
+}
+
+interface Row {
+  custom_id: string;
+  question: string;
+  answer: string;
+  expected: string;
+  right: boolean;
+  tokens: string;
+  seconds: string;
+  method: string;
+  backend: string;
+  ranks: string;
+}
+
+function compare(expected: Expected, found: Outcome | undefined): Row[] {
+  const e = found?.execution;
+  const common = {
+    custom_id: expected.custom_id,
+    tokens: String(found?.usage?.document_tokens ?? '-'),
+    seconds: e === null || e === undefined ? '-' : (e.prefill_seconds + e.decode_seconds).toFixed(1),
+    method: e?.method ?? '-',
+    backend: e?.backend ?? '-',
+    ranks: String(e?.ranks ?? '-'),
+  };
+  if (expected.answers === null) {
+    const answer = found?.error
+      ? `${found.error.code}: ${found.error.message}`
+      : (found?.status ?? 'no outcome');
+    return [{ ...common, question: '', answer, expected: 'an error', right: found?.status === 'failed' }];
+  }
+  return expected.answers.map((want, i) => {
+    const got = found?.answers[i];
+    const answer = got?.text ?? found?.error?.message ?? 'no answer';
+    return { ...common, question: got?.question ?? '', answer, expected: want, right: answer === want };
+  });
+}
+
+function printTable(rows: Row[]): void {
+  const columns = [
+    'custom_id',
+    'question',
+    'answer',
+    'expected',
+    'right?',
+    'tokens',
+    'seconds',
+    'method',
+    'backend',
+    'ranks',
+  ];
+  const limit = [20, 44, 40, 14, 6, 7, 7, 6, 24, 5];
+  const cut = (text: string, width: number) => (text.length > width ? text.slice(0, width - 1) + '…' : text);
+  const cells = rows.map((r) =>
+    [
+      r.custom_id,
+      r.question,
+      r.answer,
+      r.expected,
+      r.right ? 'yes' : 'NO',
+      r.tokens,
+      r.seconds,
+      r.method,
+      r.backend,
+      r.ranks,
+    ].map((text, i) => cut(text, limit[i] ?? 10)),
+  );
+  const widths = columns.map((name, i) => Math.max(name.length, ...cells.map((row) => row[i]?.length ?? 0)));
+  const line = (row: string[]) =>
+    row
+      .map((text, i) => text.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd();
+  console.log('\n' + line(columns));
+  console.log(widths.map((w) => '-'.repeat(w)).join('  '));
+  for (const row of cells) console.log(line(row));
+}
+
+function run(command: string, args: string[], cwd: string): Promise<number> {
+  mkdirSync(cwd, { recursive: true });
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: 'inherit' });
+    child.on('error', reject);
+    child.on('exit', (code, signal) => resolve(code ?? (signal === null ? 1 : 128)));
+  });
+}
+
+async function expectExit(exit: Promise<number>, allowed: number[], what: string): Promise<void> {
+  const code = await exit;
+  if (!allowed.includes(code))
+    throw new LonghaulError('DEMO', `longhaul ${what} ended with exit code ${code}; its messages are above`);
+}
