@@ -33,11 +33,12 @@ enum class Select { Heads, Random };  // Random is an ablation: portable splitmi
 
 struct PrefillRequest {
   LayoutRequest layout;
-  std::span<const uint32_t> head;   // document[:anchor_document], on ranks that have an anchor
+  std::span<const uint32_t> head;   // document[:anchor_document], on ranks > 0
   std::span<const uint32_t> block;  // this rank's block of the document
-  std::span<const uint32_t> query;  // the query tokens that the anchor carries (apb)
+  std::span<const uint32_t> query;  // the query tokens that the anchor carries (apb), on all ranks
   Select select = Select::Heads;
   uint64_t select_seed = 0;
+  int64_t chunk_rows = 1024;        // rows per GEMM and attention call: bounds activation memory
 };
 
 struct DecodeRequest {

@@ -8,7 +8,8 @@ namespace longhaul {
 
 /// Codes: "config" (config.json), "safetensors" (a file that is malformed, truncated or does not
 /// fit the config; the message names file and tensor), "invalid_argument", "out_of_memory",
-/// "too_long", "stopped" (requestStop took effect: the communicator lives), "unsupported".
+/// "too_long", "stopped" (requestStop took effect: the communicator lives), "unsupported",
+/// "not_finite" (NaN or infinite logits).
 class EngineError : public std::runtime_error {
  public:
   EngineError(std::string code, const std::string& message)

@@ -8,22 +8,9 @@
 #include <vector>
 
 #include "../backends/backend.h"
+#include "config.h"
 
 namespace longhaul {
-
-/// The part of Hugging Face's config.json that the forward pass needs (Llama, Qwen2).
-struct Config {
-  std::string architecture;  // "LlamaForCausalLM" or "Qwen2ForCausalLM"
-  int64_t hidden = 0;        // C
-  int64_t intermediate = 0;  // F
-  int64_t layers = 0;
-  Heads heads;               // NQ, NK, D
-  int64_t vocabulary = 0;    // V
-  int64_t max_positions = 0; // max_position_embeddings
-  float rms_epsilon = 1e-6f;
-  Rope rope;                 // with `linear` or `llama3` scaling applied
-  bool tied_embeddings = false;
-};
 
 struct Layer {
   BufferPtr input_norm;    // [C]

@@ -1,0 +1,72 @@
+#include "exchange.h"
+
+#include <numeric>
+
+#include "rows.h"
+
+namespace longhaul {
+
+EngineError stopped_error() { return {"stopped", "stopped on request; the next call may follow at once"}; }
+
+Exchange::Exchange(Communicator& communicator, Backend& backend, std::chrono::milliseconds timeout)
+    : communicator_(communicator), backend_(backend), timeout_(timeout) {}
+
+void Exchange::gather(const void* send, void* receive, std::span<const size_t> bytes) {
+  const size_t total = std::accumulate(bytes.begin(), bytes.end(), size_t{0});
+  if (total == 0) return;  // known to every rank
+  backend_.synchronize();  // the communicator reads outside the backend's order
+  if (direct()) return communicator_.all_gather(send, receive, bytes, deadline());
+  const auto self = static_cast<size_t>(rank());
+  const size_t before = std::accumulate(bytes.begin(), bytes.begin() + rank(), size_t{0});
+  staging_.resize(total);
+  if (bytes[self] > 0) backend_.download(staging_.data() + before, send, bytes[self]);
+  communicator_.all_gather(staging_.data() + before, staging_.data(), bytes, deadline());
+  backend_.upload(receive, staging_.data(), total);
+  backend_.synchronize();  // the staging buffer is used again by the next call
+}
+
+void Exchange::gather_host(void* values, size_t bytes_each) {
+  const std::vector<size_t> bytes(static_cast<size_t>(size()), bytes_each);
+  const size_t own = bytes_each * static_cast<size_t>(rank()), total = bytes_each * bytes.size();
+  if (!communicator_.device_memory())
+    return communicator_.all_gather(static_cast<std::byte*>(values) + own, values, bytes, deadline());
+  const BufferPtr buffer = allocate_bytes(backend_, total);
+  backend_.upload(buffer->data(), values, total);
+  backend_.synchronize();
+  communicator_.all_gather(static_cast<std::byte*>(buffer->data()) + own, buffer->data(), bytes, deadline());
+  backend_.download(values, buffer->data(), total);
+}
+
+void Exchange::broadcast_host(void* data, size_t bytes) {
+  if (!communicator_.device_memory()) return communicator_.broadcast(data, bytes, 0, deadline());
+  const BufferPtr buffer = allocate_bytes(backend_, bytes);
+  backend_.upload(buffer->data(), data, bytes);
+  backend_.synchronize();
+  communicator_.broadcast(buffer->data(), bytes, 0, deadline());
+  backend_.download(data, buffer->data(), bytes);
+}
+
+void Exchange::throw_if_stopped(bool stop) {
+  int32_t stopped = stop ? 1 : 0;
+  broadcast_host(&stopped, sizeof stopped);
+  if (stopped != 0) throw stopped_error();
+}
+
+void Exchange::agree(uint64_t fingerprint, const std::optional<EngineError>& refusal) {
+  struct Vote {
+    uint64_t fingerprint, refused;
+  };
+  std::vector<Vote> votes(static_cast<size_t>(size()));
+  votes[static_cast<size_t>(rank())] = {fingerprint, refusal ? 1u : 0u};
+  gather_host(votes);
+  if (refusal) throw *refusal;
+  for (size_t r = 0; r < votes.size(); ++r) {
+    const std::string name = "rank " + std::to_string(r);
+    if (votes[r].refused != 0)
+      throw EngineError("invalid_argument", name + " refused its part of this call; its own error says why");
+    if (votes[r].fingerprint != votes[0].fingerprint)
+      throw EngineError("invalid_argument", name + " was given another request or model than rank 0; give all ranks the same");
+  }
+}
+
+}  // namespace longhaul

@@ -1,0 +1,60 @@
+// Collectives between backends: joins what a communicator wants (host or device memory) and what a
+// backend has, through host buffers only where the two differ.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "../backends/backend.h"
+#include "../comm/communicator.h"
+#include "errors.h"
+
+namespace longhaul {
+
+/// What a cooperative stop throws, on every rank.
+EngineError stopped_error();
+
+class Exchange {
+ public:
+  /// Every collective gets its own deadline, `timeout` from its start.
+  Exchange(Communicator& communicator, Backend& backend, std::chrono::milliseconds timeout);
+
+  int rank() const { return communicator_.rank(); }
+  int size() const { return communicator_.size(); }
+
+  /// All-gather of backend memory: bytes[r] of rank r, in rank order. `send` holds bytes[rank()]
+  /// bytes and may lie in its place inside `receive`. Throws CommError.
+  void gather(const void* send, void* receive, std::span<const size_t> bytes);
+
+  /// All-gather of one value per rank in host memory: values[rank()] is ours. Throws CommError.
+  template <class T>
+  void gather_host(std::vector<T>& values) {
+    gather_host(values.data(), sizeof(T));
+  }
+
+  /// Rank 0's bytes of host memory reach all ranks. Throws CommError.
+  void broadcast_host(void* data, size_t bytes);
+
+  /// Throws EngineError("stopped") on every rank when rank 0's `stop` is set.
+  void throw_if_stopped(bool stop);
+
+  /// The first collective of a call. Throws on all ranks when one of them cannot take part: our own
+  /// `refusal`, or EngineError("invalid_argument") naming the rank that refused or whose request
+  /// (by `fingerprint`) is not rank 0's. The communicator lives.
+  void agree(uint64_t fingerprint, const std::optional<EngineError>& refusal);
+
+ private:
+  void gather_host(void* values, size_t bytes_each);
+  bool direct() const { return communicator_.device_memory() == !backend_.host_memory(); }
+  Deadline deadline() const { return Clock::now() + timeout_; }
+
+  Communicator& communicator_;
+  Backend& backend_;
+  std::chrono::milliseconds timeout_;
+  std::vector<std::byte> staging_;
+};
+
+}  // namespace longhaul

@@ -1,0 +1,42 @@
+// The parts of a transformer layer that prefill and decode share, for up to `chunk` rows at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "model.h"
+#include "rows.h"
+
+namespace longhaul {
+
+/// Calls body(first, count) for consecutive pieces of [0, rows) of at most `chunk` rows.
+void for_chunks(int64_t rows, int64_t chunk, const std::function<void(int64_t first, int64_t count)>& body);
+
+/// Symbols as in backend.h. T is at most `chunk`: the scratch memory, about chunk * (C + 3F)
+/// elements, is all that depends on the MLP's width.
+class Forward {
+ public:
+  Forward(const Model& model, int64_t chunk);
+
+  /// Norm, projections and RoPE of x [T, C] at positions position.. -> q [T, NQ*D] and kv
+  /// [T, NK*D] twice. With `scores` also the retaining scores of the rows before RoPE (Locret,
+  /// 2410.01805), float32 [NK, T] in device memory.
+  void project(const Layer& layer, const Matrix& x, int64_t position, const Matrix& q, const KeyValues& kv, float* scores);
+
+  /// Output projection of attention [T, NQ*D], residual, MLP, residual: x [T, C] in place.
+  void finish(const Layer& layer, const Matrix& attention, const Matrix& x);
+
+  /// Logits [V] in host memory of one row x [1, C].
+  void logits(const Matrix& x, float* out);
+
+ private:
+  Matrix scratch(const Rows& rows, int64_t count, int64_t columns, int64_t skip = 0) const;
+
+  const Model& model_;
+  Backend& backend_;
+  Rows normed_;  // [chunk, C]
+  Rows wide_;    // [chunk, max(3F, (NQ+2NK)*D)]: gate, up and their product; or q, k and v
+};
+
+}  // namespace longhaul

@@ -1,0 +1,260 @@
+// Prefill of one rank: APB (2502.12085), Star Attention (2411.17116) or exact attention.
+#include <cmath>
+
+#include "document.h"
+#include "forward.h"
+#include "random_selection.h"
+
+namespace longhaul {
+namespace {
+
+/// Consecutive rows of x that share positions and visibility: the anchor, or the block.
+struct Piece {
+  int64_t row = 0;       // of x
+  int64_t rows = 0;
+  int64_t position = 0;  // of the first row
+  KeyValues kv;          // [rows, NK*D] twice, of the current layer
+};
+
+class Prefill {
+ public:
+  Prefill(const Model& model, Exchange& exchange, const PrefillRequest& request, const Layout& layout, Control& control);
+  Document run();
+
+ private:
+  void embed();
+  void project(const Layer& layer, const Piece& piece, float* scores);
+  void select(int64_t layer);
+  void share(int64_t layer);
+  void share_passing();
+  void attend(const Layer& layer, const Piece& piece, std::vector<Segment> context);
+  void record(int64_t layer, const std::vector<float>& scores, int64_t columns, int64_t first);
+  void record_norms();
+  size_t row_bytes() const { return static_cast<size_t>(kv_columns_) * backend_.element_bytes(); }
+
+  const Model& model_;
+  Backend& backend_;
+  Exchange& exchange_;
+  const PrefillRequest& request_;
+  const Layout& layout_;
+  Control& control_;
+  const Heads& heads_;
+  const size_t rank_;
+  const int64_t kv_columns_;      // NK*D
+  const int64_t chunk_;
+  bool by_heads_ = false;         // this rank selects with the retaining heads ...
+  bool by_chance_ = false;        // ... or by random scores; neither: nobody would receive it
+
+  Document document_;
+  Piece anchor_, block_;
+  Forward forward_;
+  Rows x_;                        // [T, C] residual stream; T = anchor rows + block rows
+  Rows q_;                        // [T, NQ*D]
+  Rows attention_;                // [chunk, NQ*D]
+  OwnedKeyValues anchor_kv_;      // [anchor rows, NK*D] twice
+  BufferPtr scores_;              // [NK, T] float32, then pooled in place
+  BufferPtr chunk_scores_;        // [NK, chunk] float32
+  BufferPtr indices_;             // [NK, passing] int32, counted from the block's first row + selected_from_
+  int64_t selected_from_ = 0;
+  BufferPtr received_;            // apb: per rank [passing, NK*D] keys, then values
+  OwnedKeyValues all_;            // full: [document, NK*D] twice
+  std::vector<KeyValues> earlier_;  // what the ranks before this one passed on, in rank order
+};
+
+Prefill::Prefill(const Model& model, Exchange& exchange, const PrefillRequest& request, const Layout& layout, Control& control)
+    : model_(model), backend_(*model.backend), exchange_(exchange), request_(request), layout_(layout), control_(control),
+      heads_(model.config.heads), rank_(static_cast<size_t>(exchange.rank())),
+      kv_columns_(heads_.key_value * heads_.dimension),
+      chunk_(std::max<int64_t>(1, std::min<int64_t>(request.chunk_rows, layout.anchor_length + static_cast<int64_t>(request.block.size())))),
+      forward_(model, chunk_) {
+  const Layout::Block& block = layout.blocks[rank_];
+  document_.tokens = request.layout.document_tokens;
+  document_.rows = block.end - block.start;
+  for (int64_t i = 0; i < model.config.layers; ++i)
+    document_.cache.push_back(allocate_key_values(backend_, document_.rows, kv_columns_));
+
+  // Without a block there is nothing that an anchor could serve.
+  if (rank_ > 0 && document_.rows > 0) anchor_.rows = layout.anchor_length;
+  block_ = {anchor_.rows, document_.rows, block.start, {}};
+  anchor_kv_ = allocate_key_values(backend_, anchor_.rows, kv_columns_);
+  anchor_.kv = anchor_kv_.view();
+
+  const int64_t rows = anchor_.rows + block_.rows, wide = heads_.query * heads_.dimension;
+  x_ = allocate_rows(backend_, rows, model.config.hidden);
+  q_ = allocate_rows(backend_, rows, wide);
+  attention_ = allocate_rows(backend_, chunk_, wide);
+
+  // A trace also wants the scores where nothing is passed.
+  const bool sends = request.layout.method == Method::Apb && rank_ + 1 < layout.blocks.size() && block_.rows > 0;
+  const bool wanted = sends && (layout.passing[rank_] > 0 || control.trace);
+  by_chance_ = wanted && request.select == Select::Random;
+  by_heads_ = wanted && request.select == Select::Heads && model.has_retaining_heads;
+  const auto heads = static_cast<size_t>(heads_.key_value);
+  if (by_heads_) {
+    scores_ = allocate_bytes(backend_, heads * static_cast<size_t>(rows) * sizeof(float));
+    chunk_scores_ = allocate_bytes(backend_, heads * static_cast<size_t>(chunk_) * sizeof(float));
+  }
+  indices_ = allocate_bytes(backend_, heads * static_cast<size_t>(layout.passing[rank_]) * sizeof(int32_t));
+  if (exchange.size() > 1 && request.layout.method == Method::Full)
+    all_ = allocate_key_values(backend_, document_.tokens, kv_columns_);
+  int64_t passing = 0;
+  for (const int64_t n : layout.passing) passing += n;
+  received_ = allocate_bytes(backend_, 2 * static_cast<size_t>(passing) * row_bytes());
+}
+
+Document Prefill::run() {
+  const int64_t layers = model_.config.layers;
+  embed();
+  for (int64_t i = 0; i < layers; ++i) {
+    exchange_.throw_if_stopped(control_.stop.load());
+    const Layer& layer = model_.layers[static_cast<size_t>(i)];
+    // Behind the last layer's keys and values nothing feeds a cache; a trace still wants its selection.
+    const bool last = i + 1 == layers;
+    block_.kv = document_.cache[static_cast<size_t>(i)].view();
+    float* scores = by_heads_ && (!last || control_.trace) ? static_cast<float*>(scores_->data()) : nullptr;
+    if (!last || scores) project(layer, anchor_, scores);
+    project(layer, block_, scores);
+    if ((by_heads_ || by_chance_) && (!last || control_.trace)) select(i);
+    if (!last) {
+      share(i);
+      attend(layer, anchor_, {});
+      std::vector<Segment> context;
+      if (anchor_.rows > 0) context.push_back({anchor_.kv, false});
+      for (const KeyValues& kv : earlier_) context.push_back({kv, false});
+      attend(layer, block_, std::move(context));
+    }
+    if (control_.progress) control_.progress({Progress::Phase::Prefill, i + 1, layers});
+  }
+  backend_.synchronize();  // failures of the device belong to this call
+  if (control_.trace) record_norms();
+  return std::move(document_);
+}
+
+void Prefill::embed() {
+  std::vector<uint32_t> tokens;
+  if (anchor_.rows > 0) {
+    tokens.assign(request_.head.begin(), request_.head.end());
+    if (request_.layout.method == Method::Apb)
+      tokens.insert(tokens.begin() + layout_.anchor_query_at, request_.query.begin(), request_.query.end());
+  }
+  tokens.insert(tokens.end(), request_.block.begin(), request_.block.end());
+  for_chunks(x_.view.rows, chunk_, [&](int64_t first, int64_t count) {
+    backend_.embed(model_.embedding, std::span(tokens).subspan(static_cast<size_t>(first), static_cast<size_t>(count)),
+                   rows_of(backend_, x_.view, first, count));
+  });
+}
+
+/// Fills the piece's keys and values, its rows of q and, where asked for, of the scores [NK, T].
+void Prefill::project(const Layer& layer, const Piece& piece, float* scores) {
+  for_chunks(piece.rows, chunk_, [&](int64_t first, int64_t count) {
+    const int64_t row = piece.row + first;
+    float* chunk_scores = scores ? static_cast<float*>(chunk_scores_->data()) : nullptr;
+    forward_.project(layer, rows_of(backend_, x_.view, row, count), piece.position + first,
+                     rows_of(backend_, q_.view, row, count), rows_of(backend_, piece.kv, first, count), chunk_scores);
+    if (!scores) return;
+    const size_t wide = static_cast<size_t>(x_.view.rows) * sizeof(float), narrow = static_cast<size_t>(count) * sizeof(float);
+    backend_.copy_rows(scores + row, wide, chunk_scores, narrow, narrow, heads_.key_value);
+  });
+}
+
+/// Chooses this rank's passing block: fills indices_.
+void Prefill::select(int64_t layer) {
+  const int64_t rows = x_.view.rows, count = layout_.passing[rank_];
+  // Rank 0's first tokens are in the receivers' anchor already.
+  const int64_t first = rank_ == 0 ? std::min(layout_.anchor_document, block_.rows) : 0;
+  const Layout::Block& block = layout_.blocks[rank_];
+  if (by_chance_) {
+    const RandomSelection chosen = select_random(request_.select_seed, layer, heads_.key_value, block.start, block.end, first, count);
+    if (count > 0) backend_.upload(indices_->data(), chosen.indices.data(), chosen.indices.size() * sizeof(int32_t));
+    backend_.synchronize();  // `chosen` ends here
+    selected_from_ = 0;
+    return record(layer, chosen.scores, block_.rows, 0);
+  }
+  auto* device = static_cast<float*>(scores_->data());
+  backend_.max_pool(device, heads_.key_value, rows);  // over [anchor | block]: the edge sees the anchor
+  if (count > 0)
+    backend_.top_indices(device, heads_.key_value, rows, anchor_.rows + first, count, static_cast<int32_t*>(indices_->data()));
+  selected_from_ = anchor_.rows;
+  if (!control_.trace) return;
+  std::vector<float> scores(static_cast<size_t>(heads_.key_value * rows));
+  backend_.download(scores.data(), device, scores.size() * sizeof(float));
+  record(layer, scores, rows, anchor_.rows);
+}
+
+/// Keeps the block's part, from column `first`, of scores [NK, columns], and the selection.
+void Prefill::record(int64_t layer, const std::vector<float>& scores, int64_t columns, int64_t first) {
+  if (!control_.trace) return;
+  std::vector<float>& kept = control_.trace->scores[static_cast<int>(layer)];
+  kept.clear();
+  for (int64_t h = 0; h < heads_.key_value; ++h)
+    kept.insert(kept.end(), scores.begin() + h * columns + first, scores.begin() + (h + 1) * columns);
+  std::vector<int32_t>& selected = control_.trace->selected[static_cast<int>(layer)];
+  selected.resize(static_cast<size_t>(heads_.key_value * layout_.passing[rank_]));
+  if (!selected.empty()) backend_.download(selected.data(), indices_->data(), selected.size() * sizeof(int32_t));
+  for (int32_t& index : selected) index += static_cast<int32_t>(block_.position - selected_from_);
+}
+
+/// Sets earlier_: what ranks before this one let it see of their blocks.
+void Prefill::share(int64_t layer) {
+  earlier_.clear();
+  if (exchange_.size() == 1 || request_.layout.method == Method::Star) return;
+  if (request_.layout.method == Method::Apb) return share_passing();
+  std::vector<size_t> bytes;
+  for (const Layout::Block& block : layout_.blocks) bytes.push_back(static_cast<size_t>(block.end - block.start) * row_bytes());
+  const OwnedKeyValues& own = document_.cache[static_cast<size_t>(layer)];
+  exchange_.gather(own.keys.view.data, all_.keys.view.data, bytes);
+  exchange_.gather(own.values.view.data, all_.values.view.data, bytes);
+  if (block_.position > 0) earlier_.push_back(rows_of(backend_, all_.view(), 0, block_.position));
+}
+
+void Prefill::share_passing() {
+  auto* at = static_cast<std::byte*>(received_->data());
+  std::vector<size_t> bytes;
+  KeyValues own;
+  for (size_t r = 0; r < layout_.passing.size(); ++r) {
+    const int64_t count = layout_.passing[r];
+    const size_t half = static_cast<size_t>(count) * row_bytes();
+    const KeyValues kv{{at, count, kv_columns_, kv_columns_}, {at + half, count, kv_columns_, kv_columns_}};
+    if (r < rank_ && count > 0) earlier_.push_back(kv);
+    if (r == rank_) own = kv;
+    bytes.push_back(2 * half);
+    at += 2 * half;
+  }
+  if (own.keys.rows > 0)
+    backend_.gather(block_.kv, static_cast<const int32_t*>(indices_->data()), own.keys.rows, -selected_from_, heads_, own);
+  exchange_.gather(own.keys.data, received_->data(), bytes);
+}
+
+/// Attention and the rest of the layer for a piece's rows: each sees all of `context`, and the
+/// piece itself up to its own row.
+void Prefill::attend(const Layer& layer, const Piece& piece, std::vector<Segment> context) {
+  context.push_back({});
+  for_chunks(piece.rows, chunk_, [&](int64_t first, int64_t count) {
+    const int64_t row = piece.row + first;
+    context.back() = {rows_of(backend_, piece.kv, 0, first + count), true};
+    const Matrix out = rows_of(backend_, attention_.view, 0, count);
+    backend_.attention(rows_of(backend_, q_.view, row, count), context, heads_, out, nullptr);
+    forward_.finish(layer, out, rows_of(backend_, x_.view, row, count));
+  });
+}
+
+void Prefill::record_norms() {
+  const auto norm = [&](const Matrix& m) {
+    std::vector<float> values(static_cast<size_t>(m.rows * m.columns));
+    if (m.rows > 0) backend_.download_float(m, values.data());
+    double sum = 0;
+    for (const float v : values) sum += static_cast<double>(v) * v;
+    return std::sqrt(sum);
+  };
+  for (const OwnedKeyValues& kv : document_.cache)
+    control_.trace->cache_norms.emplace_back(norm(kv.keys.view), norm(kv.values.view));
+}
+
+}  // namespace
+
+Document prefill_document(const Model& model, Exchange& exchange, const PrefillRequest& request,
+                          const Layout& layout, Control& control) {
+  return Prefill(model, exchange, request, layout, control).run();
+}
+
+}  // namespace longhaul
