@@ -10,6 +10,7 @@
  *   {longhaul}:batches                           sorted set: batch id by creation time
  *   {longhaul}:item:<batch>:<index>              hash: engine_deaths, infrastructure_faults
  *   {longhaul}:uncommitted                       answers waiting for S3, as counted by the aggregator
+ *   {longhaul}:reconciler                        lock: which aggregator runs the reconciler's pass
  *   {cohort:<name>}:...                          one cohort's forming, heartbeats and control stream
  *
  * S3, below the configured prefix:
@@ -18,6 +19,7 @@
  *   batches/<id>/manifest.jsonl                  immutable, If-None-Match: *
  *   batches/<id>/items/<index>.json              immutable work items
  *   batches/<id>/outcomes/<ordinal>-<hash>.json  If-None-Match: *
+ *   batches/<id>/cancel.json                     the wish to cancel, so that it outlives Redis
  *   batches/<id>/output.jsonl, error.jsonl, _SUCCESS
  */
 import { createHash } from 'node:crypto';
@@ -32,6 +34,7 @@ export const redisKeys = {
   batches: () => `${QUEUE_PREFIX}:batches`,
   item: (batch: string, index: number) => `${QUEUE_PREFIX}:item:${batch}:${index}`,
   uncommitted: () => `${QUEUE_PREFIX}:uncommitted`,
+  reconciler: () => `${QUEUE_PREFIX}:reconciler`,
 } as const;
 
 export const cohortKeys = (name: string) => {
@@ -73,6 +76,7 @@ export const objectKeys = {
     const hash = createHash('sha256').update(customId).digest('hex').slice(0, 16);
     return `batches/${id}/outcomes/${String(ordinal).padStart(8, '0')}-${hash}.json`;
   },
+  cancel: (id: string) => `batches/${id}/cancel.json`,
   output: (id: string) => `batches/${id}/output.jsonl`,
   error: (id: string) => `batches/${id}/error.jsonl`,
   success: (id: string) => `batches/${id}/_SUCCESS`,

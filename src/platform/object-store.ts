@@ -5,6 +5,7 @@ import {
   CreateMultipartUploadCommand,
   GetObjectCommand,
   HeadBucketCommand,
+  HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
   S3Client,
@@ -158,6 +159,20 @@ export class ObjectStore {
       );
     }
     return body;
+  }
+
+  /** When the object was last written; undefined when it does not exist. */
+  async modifiedAt(key: string, signal?: AbortSignal): Promise<Date | undefined> {
+    try {
+      const reply = await this.client.send(
+        new HeadObjectCommand({ Bucket: this.bucket, Key: this.prefix + key }),
+        { abortSignal: signal },
+      );
+      return reply.LastModified ?? new Date(0);
+    } catch (error) {
+      if (httpStatus(error) === 404) return undefined;
+      throw this.translate(error, 'read', key);
+    }
   }
 
   async exists(key: string, signal?: AbortSignal): Promise<boolean> {

@@ -1,0 +1,58 @@
+import type { Redis } from 'ioredis';
+import { NotFoundError } from '../platform/errors.js';
+import { objectKeys, redisKeys } from '../platform/keys.js';
+import type { BatchDeps } from './queues.js';
+
+/** Why waiting items of a batch end without an answer; undefined: they do not. */
+export type Ending = 'cancelled' | 'expired' | undefined;
+
+export const unixNow = (): number => Math.floor(Date.now() / 1000);
+
+export async function endingOf(
+  redis: Redis,
+  batch: { batch_id: string; expires_at: number | null },
+): Promise<Ending> {
+  if ((await redis.hexists(redisKeys.batch(batch.batch_id), 'cancel_requested_at')) === 1) return 'cancelled';
+  return batch.expires_at !== null && unixNow() >= batch.expires_at ? 'expired' : undefined;
+}
+
+/**
+ * Writes the wish to cancel to both places. Redis first, where it works at once; S3 keeps it when
+ * Redis is lost. The first wish's time stands.
+ */
+export async function raiseCancel(deps: BatchDeps, id: string, signal?: AbortSignal): Promise<void> {
+  const key = redisKeys.batch(id);
+  await deps.redis.hsetnx(key, 'cancel_requested_at', unixNow());
+  const since = Number(await deps.redis.hget(key, 'cancel_requested_at'));
+  await deps.store.create(
+    objectKeys.cancel(id),
+    JSON.stringify({ cancel_requested_at: since }) + '\n',
+    signal,
+  );
+}
+
+/** When cancelling was asked for, as S3 knows it. */
+export async function readCancel(
+  store: BatchDeps['store'],
+  id: string,
+  signal?: AbortSignal,
+): Promise<number | undefined> {
+  try {
+    const wish: unknown = JSON.parse((await store.get(objectKeys.cancel(id), signal)).toString('utf8'));
+    const since = (wish as { cancel_requested_at?: unknown }).cancel_requested_at;
+    return typeof since === 'number' ? since : undefined;
+  } catch (error) {
+    if (error instanceof NotFoundError) return undefined;
+    throw error;
+  }
+}
+
+/** Puts the flag back where it is missing: Redis lost it, or S3 was away when it was raised. */
+export async function restoreCancel(deps: BatchDeps, id: string, signal?: AbortSignal): Promise<void> {
+  const [inRedis, inStore] = await Promise.all([
+    deps.redis.hexists(redisKeys.batch(id), 'cancel_requested_at'),
+    readCancel(deps.store, id, signal),
+  ]);
+  if (inStore !== undefined) await deps.redis.hsetnx(redisKeys.batch(id), 'cancel_requested_at', inStore);
+  else if (inRedis === 1) await raiseCancel(deps, id, signal);
+}

@@ -1,0 +1,149 @@
+import type { RequestCounts, BatchStatus } from '../contracts/status.js';
+import { itemJob, itemProgress } from '../contracts/work-item.js';
+import { objectKeys, redisKeys } from '../platform/keys.js';
+import { readCancel } from './flags.js';
+import { checkBatchId, readManifest } from './manifest.js';
+import { withQueues, type BatchDeps, type Queues } from './queues.js';
+import { readOutcomes } from './read-outcomes.js';
+import { finishedAt, readSuccess } from './success.js';
+import { listOutcomes } from './sync.js';
+
+export type ActiveItem = BatchStatus['active'][number];
+
+/**
+ * The state of one batch, from Redis; from S3 when Redis does not know it.
+ * @throws NotFoundError when neither knows it.
+ */
+export async function getStatus(deps: BatchDeps, id: string, signal?: AbortSignal): Promise<BatchStatus> {
+  checkBatchId(id);
+  const fields = await deps.redis.hgetall(redisKeys.batch(id));
+  if (fields['total'] === undefined) return statusFromStore(deps, id, signal);
+  const active =
+    fields['completed_at'] === undefined ? ((await withQueues(deps.redis, activeItems)).get(id) ?? []) : [];
+  return statusFromFields(id, fields, active);
+}
+
+/** The newest batches first. An empty Redis sends us to S3, which has no order: then by creation time. */
+export async function listBatches(
+  deps: BatchDeps,
+  { limit = 100 }: { limit?: number } = {},
+  signal?: AbortSignal,
+): Promise<BatchStatus[]> {
+  const ids = await deps.redis.zrevrange(redisKeys.batches(), 0, limit - 1);
+  if (ids.length === 0) return listFromStore(deps, limit, signal);
+  const active = await withQueues(deps.redis, activeItems);
+  return Promise.all(
+    ids.map(async (id) => {
+      const fields = await deps.redis.hgetall(redisKeys.batch(id));
+      return fields['total'] === undefined
+        ? statusFromStore(deps, id, signal)
+        : statusFromFields(id, fields, active.get(id) ?? []);
+    }),
+  );
+}
+
+async function listFromStore(deps: BatchDeps, limit: number, signal?: AbortSignal): Promise<BatchStatus[]> {
+  const found: BatchStatus[] = [];
+  for await (const id of deps.store.listFolders(objectKeys.batches(), signal)) {
+    if (!(await deps.store.exists(objectKeys.manifest(id), signal))) continue;
+    found.push(await statusFromStore(deps, id, signal));
+  }
+  return found.sort((a, b) => b.created_at - a.created_at).slice(0, limit);
+}
+
+/** What cohorts run right now, by batch: at most one item per cohort. */
+async function activeItems(queues: Queues): Promise<Map<string, ActiveItem[]>> {
+  const byBatch = new Map<string, ActiveItem[]>();
+  for (const job of await queues.documents.getActive(0, -1)) {
+    const data = itemJob.safeParse(job.data);
+    if (!data.success) continue;
+    const items = byBatch.get(data.data.batch_id) ?? [];
+    items.push(activeItem(data.data.item, job.attemptsStarted, job.progress));
+    byBatch.set(data.data.batch_id, items);
+  }
+  return byBatch;
+}
+
+/** Progress is not fenced in BullMQ: a value of a lower epoch comes from a cohort that lost the item. */
+export function activeItem(item: number, epoch: number, progress: unknown): ActiveItem {
+  const parsed = itemProgress.safeParse(progress);
+  if (!parsed.success || parsed.data.epoch < epoch) {
+    return { item, epoch, phase: 'prepare', done: 0, total: 0, document_tokens: 0 };
+  }
+  return { item, ...parsed.data };
+}
+
+export function statusFromFields(
+  id: string,
+  fields: Record<string, string>,
+  active: ActiveItem[],
+): BatchStatus {
+  const number = (name: string) => Number(fields[name] ?? 0);
+  const optional = (name: string) => (fields[name] === undefined ? null : Number(fields[name]));
+  const ended = {
+    answered: number('answered'),
+    failed: number('failed'),
+    cancelled: number('cancelled'),
+    expired: number('expired'),
+  };
+  const total = number('total');
+  const pending = total - ended.answered - ended.failed - ended.cancelled - ended.expired;
+  const request_counts = { total, ...ended, pending };
+  const completed_at = optional('completed_at');
+  const cancel_requested_at = optional('cancel_requested_at');
+  return {
+    id,
+    status: stateOf(request_counts, {
+      enqueued: fields['enqueued_at'] !== undefined,
+      finished: completed_at !== null,
+      cancelling: cancel_requested_at !== null,
+    }),
+    created_at: number('created_at'),
+    expires_at: optional('expires_at'),
+    completed_at,
+    cancel_requested_at,
+    request_counts,
+    input: fields['input'] ?? '',
+    active,
+  };
+}
+
+/** A finished batch is named after what cut it short, if anything did; failed requests are results. */
+function stateOf(
+  counts: RequestCounts,
+  { enqueued, finished, cancelling }: { enqueued: boolean; finished: boolean; cancelling: boolean },
+): BatchStatus['status'] {
+  if (finished) return counts.cancelled > 0 ? 'cancelled' : counts.expired > 0 ? 'expired' : 'completed';
+  if (counts.pending === 0) return 'finalizing';
+  if (cancelling) return 'cancelling';
+  return enqueued ? 'in_progress' : 'validating';
+}
+
+async function statusFromStore(deps: BatchDeps, id: string, signal?: AbortSignal): Promise<BatchStatus> {
+  const manifest = await readManifest(deps.store, id, signal);
+  const [success, cancelled] = await Promise.all([
+    readSuccess(deps.store, id, signal),
+    readCancel(deps.store, id, signal),
+  ]);
+  const { header } = manifest;
+  const base = {
+    id,
+    created_at: header.created_at,
+    expires_at: header.expires_at,
+    cancel_requested_at: cancelled ?? null,
+    input: header.input,
+    active: [],
+  };
+  if (success !== undefined) {
+    const request_counts = { ...success.counts, pending: 0 };
+    const status = stateOf(request_counts, { enqueued: true, finished: true, cancelling: false });
+    return { ...base, status, completed_at: await finishedAt(deps.store, id, signal), request_counts };
+  }
+  // Redis was emptied and the reconciler has not been here yet.
+  const done = [...(await listOutcomes(deps, manifest, signal))].sort((a, b) => a - b);
+  const total = header.totals.requests;
+  const counts = { total, answered: 0, failed: 0, cancelled: 0, expired: 0, pending: total - done.length };
+  for await (const outcome of readOutcomes(deps.store, manifest, done, signal)) counts[outcome.status] += 1;
+  const status = stateOf(counts, { enqueued: true, finished: false, cancelling: cancelled !== undefined });
+  return { ...base, status, completed_at: null, request_counts: counts };
+}

@@ -1,0 +1,32 @@
+import { success, type Success } from '../contracts/outcome.js';
+import { NotFoundError, StoreError } from '../platform/errors.js';
+import { objectKeys } from '../platform/keys.js';
+import type { ObjectStore } from '../platform/object-store.js';
+
+/** The batch's `_SUCCESS`; undefined while it is not finished. */
+export async function readSuccess(
+  store: ObjectStore,
+  id: string,
+  signal?: AbortSignal,
+): Promise<Success | undefined> {
+  let bytes: Buffer;
+  try {
+    bytes = await store.get(objectKeys.success(id), signal);
+  } catch (error) {
+    if (error instanceof NotFoundError) return undefined;
+    throw error;
+  }
+  try {
+    return success.parse(JSON.parse(bytes.toString('utf8')));
+  } catch (cause) {
+    throw new StoreError('SUCCESS_CORRUPT', `${store.url(objectKeys.success(id))} is not a _SUCCESS file`, {
+      cause,
+    });
+  }
+}
+
+/** When the batch was finished, in Unix seconds: `_SUCCESS` itself carries no clock. */
+export async function finishedAt(store: ObjectStore, id: string, signal?: AbortSignal): Promise<number> {
+  const modified = await store.modifiedAt(objectKeys.success(id), signal);
+  return Math.floor((modified?.getTime() ?? 0) / 1000);
+}
