@@ -19,8 +19,7 @@ export interface DemoOptions {
 
 /** @returns true when every answer is the expected one. */
 export async function runDemo({ root, directory, ranks }: DemoOptions): Promise<boolean> {
-  const longhaul = (...args: string[]) =>
-    run(process.execPath, [join(root, 'bin/longhaul.js'), ...args], directory);
+  const longhaul = (...args: string[]) => run(process.execPath, [join(root, 'bin/longhaul.js'), ...args]);
   rmSync(join(directory, 'demo'), { recursive: true, force: true });
   mkdirSync(join(directory, 'demo'), { recursive: true });
   const { file, expected } = makeRequests(join(directory, 'demo'), join(root, 'demo/texts'));
@@ -144,8 +143,7 @@ function printTable(rows: Row[]): void {
   for (const row of cells) console.log(line(row));
 }
 
-function run(command: string, args: string[], cwd: string): Promise<number> {
-  mkdirSync(cwd, { recursive: true });
+function run(command: string, args: string[]): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { stdio: 'inherit' });
     child.on('error', reject);
