@@ -44,7 +44,7 @@ std::vector<double> slice(const std::vector<double>& all, size_t index, size_t s
 }
 
 void compare_selection(const GoldenCase& golden, const Trace& trace, int rank, int layer, size_t heads, CaseErrors& errors) {
-  const std::string suffix = "." + std::to_string(layer) + "." + std::to_string(rank);
+  const std::string suffix = std::string(".").append(std::to_string(layer)).append(".").append(std::to_string(rank));
   const std::vector<double> want = golden.values("selected" + suffix), scores = golden.values("scores" + suffix);
   const auto got = trace.selected.find(layer);
   if (got == trace.selected.end()) {
