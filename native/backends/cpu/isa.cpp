@@ -1,0 +1,42 @@
+#include "isa.h"
+
+#include <string>
+
+#include "../../engine/errors.h"
+
+namespace longhaul::cpu {
+
+bool has_isa(Isa isa) {
+  switch (isa) {
+    case Isa::Auto:
+    case Isa::Portable: return true;
+#if defined(__x86_64__)
+    case Isa::Avx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case Isa::Avx512:
+      return has_isa(Isa::Avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#else
+    default: break;
+#endif
+  }
+  return false;
+}
+
+const Kernels& kernels_for(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::Auto) isa = has_isa(Isa::Avx512) ? Isa::Avx512 : has_isa(Isa::Avx2) ? Isa::Avx2 : Isa::Portable;
+  const char* name = isa == Isa::Avx512 ? "AVX-512 (F, BW, VL, DQ)" : "AVX2 and FMA";
+  if (!has_isa(isa))
+    throw EngineError("unsupported", std::string("this processor has no ") + name +
+                                         ": choose another instruction set, or 'auto'");
+  if (isa == Isa::Avx512) return avx512_kernels();
+  if (isa == Isa::Avx2) return avx2_kernels();
+#else
+  if (!has_isa(isa))
+    throw EngineError("unsupported", "AVX2 and AVX-512 need an x86-64 processor: choose 'portable' or 'auto'");
+#endif
+  return portable_kernels();
+}
+
+}  // namespace longhaul::cpu

@@ -1,0 +1,13 @@
+// The CPU backend over any table of kernels: for make_cpu_backend, and for tests of a table.
+#pragma once
+
+#include <memory>
+
+#include "../backend.h"
+#include "kernels.h"
+
+namespace longhaul::cpu {
+
+std::shared_ptr<Backend> backend_with_kernels(const Kernels& kernels, int threads);
+
+}  // namespace longhaul::cpu
