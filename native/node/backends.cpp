@@ -1,0 +1,49 @@
+#include "backends.h"
+
+#include <algorithm>
+#include <array>
+#include <thread>
+#include <utility>
+
+#include "../backends/cpu/cpu_backend.h"
+#include "../backends/cpu/isa.h"
+#include "../engine/errors.h"
+
+namespace longhaul::node {
+namespace {
+
+constexpr int64_t kMostThreads = 1024;
+
+Isa parse_isa(const std::string& name) {
+  constexpr std::array<std::pair<const char*, Isa>, 4> known = {
+      {{"auto", Isa::Auto}, {"portable", Isa::Portable}, {"avx2", Isa::Avx2}, {"avx512", Isa::Avx512}}};
+  for (const auto& [text, isa] : known) {
+    if (name == text) return isa;
+  }
+  throw EngineError("invalid_argument", "isa is '" + name + "'; give auto, portable, avx2 or avx512");
+}
+
+}  // namespace
+
+Capabilities capabilities() {
+  return {{"cpu"},
+          cpu::kernels_for(Isa::Auto).name,
+          static_cast<int>(std::max(1u, std::thread::hardware_concurrency())),
+          false,
+          {"the CUDA backend is not built into this addon"}};
+}
+
+std::shared_ptr<Backend> make_backend(const std::string& name, int64_t threads, const std::string& isa) {
+  if (name == "cuda") {
+    throw EngineError("unsupported", "backend is 'cuda', and the CUDA backend is not built into this addon; give cpu or auto");
+  }
+  if (name != "cpu" && name != "auto") {
+    throw EngineError("invalid_argument", "backend is '" + name + "'; give cpu, cuda or auto");
+  }
+  if (threads < 1 || threads > kMostThreads) {
+    throw EngineError("invalid_argument", "threads is " + std::to_string(threads) + "; give 1 to " + std::to_string(kMostThreads));
+  }
+  return make_cpu_backend({static_cast<int>(threads), parse_isa(isa)});
+}
+
+}  // namespace longhaul::node

@@ -1,0 +1,153 @@
+/** The raw addon, exactly as native/node exports it. Everything else goes through engine.ts. */
+
+export type Method = 'full' | 'star' | 'apb';
+
+export interface LayoutOptions {
+  method: Method;
+  ranks: number;
+  documentTokens: number;
+  /** Tokens of all the questions that one prefill serves. */
+  queryTokens: number;
+  /** l_a. Unset: star takes the length of block 0; apb needs it, 0 means no anchor. */
+  anchorLength?: number | null;
+  /** l_p */
+  passingLength: number;
+  /** Document tokens before the query in the anchor; 16 unless given. */
+  queryPosition?: number;
+  /** One length per rank; even blocks unless given. */
+  blocks?: number[] | null;
+}
+
+export interface Layout {
+  /** Document positions [start, end) of each rank. */
+  blocks: { start: number; end: number }[];
+  /** Leading document tokens that the anchor of ranks > 0 holds. */
+  anchorDocument: number;
+  /** Where the query is inserted into the anchor (apb). */
+  anchorQueryAt: number;
+  /** Rows of the anchor, query included; 0: no anchor. */
+  anchorLength: number;
+  /** Rows that each rank passes on per KV head. */
+  passing: number[];
+}
+
+export interface Capabilities {
+  backends: string[];
+  /** Widest vector kernels of the CPU backend that this processor runs. */
+  isa: string;
+  /** Hardware threads of this process. */
+  threads: number;
+  cuda: { available: boolean; missing: string[] };
+}
+
+export type BackendName = 'cpu' | 'cuda' | 'auto';
+
+export interface LoadOptions {
+  modelDir: string;
+  /** retaining_heads.safetensors in modelDir, when it is there, unless given. */
+  headsFile?: string;
+  backend: BackendName;
+  threads: number;
+  isa?: 'auto' | 'portable' | 'avx2' | 'avx512';
+}
+
+export interface ModelInfo {
+  architecture: string;
+  layers: number;
+  hidden: number;
+  vocabulary: number;
+  maxPositions: number;
+  heads: { query: number; keyValue: number; dimension: number };
+  hasRetainingHeads: boolean;
+  /** What `auto` came to as well: "cpu (avx2, 2 threads)". */
+  backend: string;
+}
+
+export interface ConnectOptions {
+  rank: number;
+  /** "host:port" of every rank's listener; one peer is a rank alone, which needs no listener. */
+  peers: string[];
+  secret: string;
+  deadlineMs: number;
+}
+
+export interface Progress {
+  phase: 'prefill' | 'decode';
+  /** Layers in prefill, tokens in decode. */
+  done: number;
+  total: number;
+}
+
+interface RunOptions {
+  /** For each collective; one minute unless given. */
+  collectiveTimeoutMs?: number;
+  onProgress?: (progress: Progress) => void;
+}
+
+export interface PrefillOptions extends RunOptions {
+  layout: LayoutOptions;
+  /** The first `anchorDocument` tokens of the document; ranks > 0. */
+  head: Uint32Array;
+  /** This rank's block. */
+  block: Uint32Array;
+  /** The query in the anchor (apb); on all ranks. */
+  query: Uint32Array;
+  /** `random` is an ablation. */
+  select?: 'heads' | 'random';
+  selectSeed?: bigint | number;
+  /** Rows per GEMM and attention call: bounds activation memory. */
+  chunkRows?: number;
+  /** Records intermediate values for `trace()`: tests and `longhaul engine check`. */
+  trace?: boolean;
+}
+
+export interface DecodeOptions extends RunOptions {
+  query: Uint32Array;
+  maxNewTokens: number;
+  /** 0, the default: greedy. */
+  temperature?: number;
+  seed?: bigint | number;
+  /** One of them ends decoding and is kept as the last token. */
+  eos: number[];
+  /** Tests: replaces the choices, one per step. */
+  teacher?: Uint32Array;
+}
+
+export interface Decoded {
+  tokens: Uint32Array;
+  finish: 'eos' | 'length';
+}
+
+/** One rank's values of the last prefill and decode; shapes in native/engine/trace.h. */
+export interface Trace {
+  /** Rank 0 only. */
+  logits: Float32Array;
+  /** [layer, values] */
+  selected: [number, Int32Array][];
+  scores: [number, Float32Array][];
+  /** By layer. */
+  queryLse: Float32Array[];
+  queryMergedLse: Float32Array[];
+  queryHidden: Float32Array[];
+  /** By layer: Frobenius norms of K and V. */
+  cacheNorms: [number, number][];
+}
+
+export interface RawEngine {
+  load(options: LoadOptions): Promise<ModelInfo>;
+  listen(options: { host: string; port: number }): Promise<number>;
+  connect(options: ConnectOptions): Promise<void>;
+  prefill(options: PrefillOptions): Promise<void>;
+  decode(options: DecodeOptions): Promise<Decoded>;
+  trace(): Promise<Trace>;
+  release(): Promise<void>;
+  dispose(): Promise<void>;
+  requestStop(): void;
+  abort(): void;
+}
+
+export interface Addon {
+  Engine: new () => RawEngine;
+  planLayout(options: LayoutOptions): Layout;
+  capabilities(): Capabilities;
+}
