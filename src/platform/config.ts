@@ -64,7 +64,7 @@ export function environmentName(setting: SettingName): string {
   return 'LONGHAUL_' + setting.replace(/[A-Z]/g, (c) => '_' + c).toUpperCase();
 }
 
-const settingNames = Object.keys(schema.shape) as SettingName[];
+export const settingNames = Object.keys(schema.shape) as SettingName[];
 
 /** Environment variables that give these settings to a child process. */
 export function toEnvironment(settings: Partial<Settings>): Record<string, string> {

@@ -1,0 +1,118 @@
+import type { Job, Worker } from 'bullmq';
+import { mapConcurrently } from '../batch/concurrency.js';
+import { enqueueFinalise } from '../batch/enqueue.js';
+import { endingOf } from '../batch/flags.js';
+import type { IndexedManifest } from '../batch/manifest.js';
+import {
+  decodeOutcome,
+  encodeOutcome,
+  readChildFailure,
+  readChildValue,
+  toOutcomes,
+  type ItemEnd,
+} from '../batch/outcomes.js';
+import { recordOutcomes, registerBatch, type Committed } from '../batch/record.js';
+import type { Outcome } from '../contracts/outcome.js';
+import { itemJob, type ItemFailure, type ItemJob } from '../contracts/work-item.js';
+import { InfrastructureError, NotFoundError } from '../platform/errors.js';
+import { jobIds, objectKeys, QUEUES } from '../platform/keys.js';
+import type { AggregatorContext } from './context.js';
+import { startWorker } from './worker.js';
+
+/** Outcomes of one item written at the same time. */
+const WRITERS = 8;
+
+/** Takes each finished work item's answers from its parent job to S3. */
+export function startCommit(context: AggregatorContext): Worker<ItemJob> {
+  return startWorker<ItemJob>(
+    context,
+    QUEUES.outcomes,
+    context.config.aggregatorConcurrency,
+    async (data, job, signal) => commitItem(context, itemJob.parse(data), await readEnd(job), signal),
+  );
+}
+
+/** The child's value or failure; undefined when it was removed before anyone ran it. */
+async function readEnd(job: Job<ItemJob>): Promise<ItemEnd | undefined> {
+  const [value] = Object.values<unknown>((await job.getChildrenValues()) ?? {});
+  if (value !== undefined) return readChildValue(value);
+  const [reason] = Object.values((await job.getIgnoredChildrenFailures()) ?? {});
+  return reason === undefined ? undefined : readChildFailure(String(reason));
+}
+
+/**
+ * S3 first, then the record, then the jobs: killed at any point, the next run finds the outcomes
+ * there, equal to its own, and goes on.
+ */
+async function commitItem(
+  context: AggregatorContext,
+  { batch_id: id, item }: ItemJob,
+  end: ItemEnd | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const manifest = await context.manifests.get(id);
+  const requests = manifest.items[item];
+  if (requests === undefined) throw new NotFoundError(`batch ${id} has no work item ${item}`);
+  const outcomes = toOutcomes(manifest.header, requests, end ?? (await endWithoutValue(context, manifest)));
+  const committed = await mapConcurrently(
+    outcomes,
+    WRITERS,
+    (outcome) => commitOutcome(context, outcome, end !== undefined, signal),
+    signal,
+  );
+
+  let pending = await recordOutcomes(context.redis, id, committed);
+  if (pending === 'unregistered') {
+    // Redis was emptied under us. What it lost beside this item, the reconciler brings back.
+    await registerBatch(context.redis, manifest.header);
+    pending = await recordOutcomes(context.redis, id, committed);
+  }
+  // The child goes before its parent: an item always has a job or a record, so nobody enqueues it again.
+  if ((await context.queues.documents.remove(jobIds.document(id, item))) === 0) {
+    throw new InfrastructureError('ITEM_HELD', `a cohort still holds work item ${item} of batch ${id}`);
+  }
+  if (pending === 0) await enqueueFinalise(context.queues, id);
+}
+
+async function endWithoutValue(context: AggregatorContext, manifest: IndexedManifest): Promise<ItemFailure> {
+  switch (await endingOf(context.redis, manifest.header)) {
+    case 'cancelled':
+      return {
+        end: 'cancelled',
+        code: 'CANCELLED',
+        message: 'the batch was cancelled before this request ran',
+      };
+    case 'expired':
+      return { end: 'expired', code: 'EXPIRED', message: 'the batch expired before this request ran' };
+    default:
+      return {
+        end: 'failed',
+        code: 'NO_RESULT',
+        message: 'the job was removed from the queue before it ran',
+      };
+  }
+}
+
+/** Writes one outcome unless there is one: then the first stands, and ours only counts as a conflict. */
+async function commitOutcome(
+  { store, logger }: AggregatorContext,
+  ours: Outcome,
+  hasValue: boolean,
+  signal: AbortSignal,
+): Promise<Committed> {
+  const { batch_id: id, ordinal } = ours;
+  const key = objectKeys.outcome(id, ordinal, ours.custom_id);
+  const bytes = encodeOutcome(ours);
+  if ((await store.create(key, bytes, signal)) === 'created') return { ordinal, status: ours.status };
+  const found = await store.get(key, signal);
+  if (found.equals(bytes)) return { ordinal, status: ours.status };
+  const first = decodeOutcome(found, id, ordinal);
+  // An item that was removed unrun has nothing of its own to say: that is no conflict.
+  if (hasValue) {
+    logger.warn(
+      { batch: id, ordinal, first: first.status, second: ours.status },
+      'another outcome was there first and stands',
+    );
+  }
+  return { ordinal, status: first.status, conflict: hasValue };
+}

@@ -1,0 +1,17 @@
+import type { Redis } from 'ioredis';
+import type { ManifestCache } from '../batch/manifest-cache.js';
+import type { BatchDeps, Queues } from '../batch/queues.js';
+import type { Config } from '../platform/config.js';
+import type { Logger } from '../platform/logger.js';
+
+/** What the parts of one aggregator process share. */
+export interface AggregatorContext extends BatchDeps {
+  config: Config;
+  logger: Logger;
+  queues: Queues;
+  manifests: ManifestCache;
+  /** The client that BullMQ's workers use; `redis` fails a call that takes too long, this one waits. */
+  connection: Redis;
+  /** Aborted when a drain has taken too long: work under way is given back. */
+  giveUp: AbortSignal;
+}

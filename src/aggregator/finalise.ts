@@ -1,0 +1,112 @@
+import type { Worker } from 'bullmq';
+import { canonicalJson } from '../batch/canonical.js';
+import { chunks } from '../batch/concurrency.js';
+import { itemStates, removeChildren } from '../batch/enqueue.js';
+import type { IndexedManifest } from '../batch/manifest.js';
+import { encodeOutcome } from '../batch/outcomes.js';
+import { readOutcomes } from '../batch/read-outcomes.js';
+import { recordFinished, registerBatch } from '../batch/record.js';
+import { restoreBatch } from '../batch/restore.js';
+import { finishedAt, readSuccess } from '../batch/success.js';
+import { listOutcomes } from '../batch/sync.js';
+import type { Success } from '../contracts/outcome.js';
+import { finaliseJob, type FinaliseJob } from '../contracts/work-item.js';
+import { objectKeys, QUEUES, redisKeys } from '../platform/keys.js';
+import { VERSION } from '../platform/version.js';
+import type { AggregatorContext } from './context.js';
+import { startWorker } from './worker.js';
+
+export function startFinalise(context: AggregatorContext): Worker<FinaliseJob> {
+  return startWorker<FinaliseJob>(context, QUEUES.finalise, 2, (data, _job, signal) =>
+    finaliseBatch(context, finaliseJob.parse(data).batch_id, signal),
+  );
+}
+
+/**
+ * Writes the batch's files from its outcomes, `_SUCCESS` last. The files are a function of the
+ * outcomes, so running twice, or two at once, writes the same bytes.
+ */
+async function finaliseBatch(context: AggregatorContext, id: string, signal: AbortSignal): Promise<void> {
+  const { store, logger } = context;
+  const manifest = await context.manifests.get(id);
+  let success = await readSuccess(store, id, signal);
+  if (success === undefined) {
+    const done = await listOutcomes(context, manifest, signal);
+    if (done.size !== manifest.requests.length) {
+      const { pending, enqueued } = await restoreBatch(context, manifest, signal);
+      logger.warn(
+        { batch: id, pending, enqueued },
+        'outcomes are missing in S3: not finalised, items enqueued again',
+      );
+      return;
+    }
+    success = await writeFiles(context, manifest, signal);
+  }
+  await settle(context, manifest, success, signal);
+  logger.info({ batch: id, ...success.counts }, 'finished');
+}
+
+async function writeFiles(
+  { store }: AggregatorContext,
+  manifest: IndexedManifest,
+  signal: AbortSignal,
+): Promise<Success> {
+  const id = manifest.header.batch_id;
+  const counts = { total: manifest.requests.length, answered: 0, failed: 0, cancelled: 0, expired: 0 };
+  const usage = { document_tokens: 0, query_tokens: 0, answer_tokens: 0 };
+  const unanswered: number[] = [];
+
+  async function* answeredLines(): AsyncGenerator<Buffer> {
+    const all = manifest.requests.map(({ ordinal }) => ordinal);
+    for await (const outcome of readOutcomes(store, manifest, all, signal)) {
+      counts[outcome.status] += 1;
+      usage.document_tokens += outcome.usage?.document_tokens ?? 0;
+      usage.query_tokens += outcome.usage?.query_tokens ?? 0;
+      usage.answer_tokens += outcome.usage?.answer_tokens ?? 0;
+      if (outcome.status === 'answered') yield encodeOutcome(outcome);
+      else unanswered.push(outcome.ordinal);
+    }
+  }
+  async function* otherLines(): AsyncGenerator<Buffer> {
+    for await (const outcome of readOutcomes(store, manifest, unanswered, signal))
+      yield encodeOutcome(outcome);
+  }
+  const output = await store.put(objectKeys.output(id), answeredLines(), signal);
+  const error = await store.put(objectKeys.error(id), otherLines(), signal);
+  const success: Success = {
+    format: 'longhaul-success/1',
+    batch_id: id,
+    counts,
+    usage,
+    files: {
+      output: { key: objectKeys.output(id), ...output },
+      error: { key: objectKeys.error(id), ...error },
+    },
+    version: VERSION,
+  };
+  const written = await store.create(objectKeys.success(id), canonicalJson(success) + '\n', signal);
+  return written === 'created' ? success : ((await readSuccess(store, id, signal)) ?? success);
+}
+
+/** Tells Redis, and removes what only an unfinished batch needs. Can be repeated. */
+async function settle(
+  context: AggregatorContext,
+  manifest: IndexedManifest,
+  success: Success,
+  signal: AbortSignal,
+): Promise<void> {
+  const { redis, store, queues } = context;
+  const id = manifest.header.batch_id;
+  const items = [...manifest.items.keys()];
+  await registerBatch(redis, manifest.header);
+  await recordFinished(redis, id, success.counts, await finishedAt(store, id, signal));
+  const states = await itemStates(redis, id, items);
+  await removeChildren(
+    queues,
+    id,
+    items.filter((item) => states.get(item) !== 'none'),
+    signal,
+  );
+  for (const chunk of chunks(items, 1000)) await redis.unlink(chunk.map((item) => redisKeys.item(id, item)));
+  context.manifests.drop(id);
+}

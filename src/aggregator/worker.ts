@@ -1,0 +1,55 @@
+import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from 'bullmq';
+import { describeError, NotFoundError } from '../platform/errors.js';
+import { QUEUE_PREFIX } from '../platform/keys.js';
+import type { AggregatorContext } from './context.js';
+
+/**
+ * A worker whose jobs do not fail: whatever goes wrong (S3 away for a night, Redis for a minute) is
+ * tried again after a growing pause, for as long as it takes, and burns nothing. Only a batch that
+ * no longer exists ends its jobs.
+ */
+export function startWorker<T>(
+  context: AggregatorContext,
+  queue: string,
+  concurrency: number,
+  process: (data: T, job: Job<T>, signal: AbortSignal) => Promise<void>,
+): Worker<T> {
+  const { logger, giveUp } = context;
+  const { timings } = context.config;
+  const worker = new Worker<T>(
+    queue,
+    // BullMQ passes the signal only to a processor that declares three parameters.
+    async (job, token, signal) => {
+      try {
+        await process(job.data, job, AbortSignal.any(signal === undefined ? [giveUp] : [giveUp, signal]));
+      } catch (error) {
+        if (giveUp.aborted) {
+          await job.moveToWait(token);
+          throw new WaitingError();
+        }
+        if (error instanceof NotFoundError) throw new UnrecoverableError(error.message);
+        const pause = Math.min(
+          timings.faultBackoffLast,
+          timings.faultBackoffFirst * 2 ** Math.min(job.attemptsStarted - 1, 20),
+        );
+        logger.warn({ queue, job: job.id, pause, ...describeError(error) }, 'will be tried again');
+        await job.moveToDelayed(Date.now() + pause, token);
+        throw new DelayedError();
+      }
+    },
+    {
+      connection: context.connection,
+      prefix: QUEUE_PREFIX,
+      concurrency,
+      lockDuration: timings.lock,
+      stalledInterval: timings.stalled,
+      maxStalledCount: 1000,
+    },
+  );
+  worker.on('error', (error) => logger.warn({ queue, ...describeError(error) }, 'worker'));
+  worker.on('failed', (job, error) =>
+    logger.error({ queue, job: job?.id, ...describeError(error) }, 'failed'),
+  );
+  worker.on('stalled', (job) => logger.warn({ queue, job }, 'taken over from a worker that vanished'));
+  return worker;
+}

@@ -1,0 +1,20 @@
+import { Command } from 'commander';
+import { runAggregator } from '../aggregator/aggregator.js';
+import { createLogger } from '../platform/logger.js';
+import { shutdownSignal } from '../platform/shutdown.js';
+import { configOf } from './context.js';
+
+/** `longhaul aggregator` */
+export function aggregatorCommand(): Command {
+  return new Command('aggregator')
+    .description('write answers to S3 and finish batches; run one or more of these')
+    .action(async (_options: unknown, command: Command) => {
+      const config = configOf(command);
+      const { signal, dispose } = shutdownSignal();
+      try {
+        await runAggregator(config, createLogger('aggregator', config), signal);
+      } finally {
+        dispose();
+      }
+    });
+}

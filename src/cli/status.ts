@@ -1,0 +1,94 @@
+import { Command } from 'commander';
+import type { Redis } from 'ioredis';
+import { getStatus, listBatches } from '../batch/status.js';
+import type { BatchStatus } from '../contracts/status.js';
+import { NotFoundError } from '../platform/errors.js';
+import { cohortKeys } from '../platform/keys.js';
+import { printJson, printLine, withBatches, type CommandContext } from './context.js';
+import { describeCounts, watchBatch } from './progress.js';
+
+interface Flags {
+  watch?: boolean;
+  json?: boolean;
+  limit: string;
+}
+
+/** `longhaul status [BATCH]` */
+export function statusCommand(): Command {
+  return new Command('status')
+    .description('how far a batch is, or all batches and cohorts')
+    .argument('[batch]', 'id of the batch')
+    .option('--watch', 'follow the batch (without one: the newest) until it has ended')
+    .option('--limit <n>', 'list at most this many batches, newest first', '20')
+    .option('--json', 'print JSON')
+    .action(async (id: string | undefined, options: Flags, command: Command) => {
+      await withBatches(command, async (context) => {
+        if (options.watch === true) await watch(context, id, options);
+        else if (id === undefined) await list(context, options);
+        else show(await getStatus(context, id, context.signal), options);
+      });
+    });
+}
+
+async function watch(context: CommandContext, id: string | undefined, options: Flags): Promise<void> {
+  const [newest] = id === undefined ? await listBatches(context, { limit: 1 }, context.signal) : [];
+  const watched = id ?? newest?.id;
+  if (watched === undefined) throw new NotFoundError('there is no batch to watch; submit one first');
+  try {
+    const end = await watchBatch(() => getStatus(context, watched, context.signal), context.signal);
+    show(end, options);
+  } catch (error) {
+    if (!context.signal.aborted) throw error;
+    process.exitCode = 130;
+  }
+}
+
+async function list(context: CommandContext, options: Flags): Promise<void> {
+  const limit = Math.max(1, Number.parseInt(options.limit, 10) || 20);
+  const batches = await listBatches(context, { limit }, context.signal);
+  const cohorts = await listCohorts(context.redis);
+  if (options.json === true) {
+    printJson({ batches, cohorts });
+    return;
+  }
+  if (batches.length === 0) printLine('no batches; submit one with: longhaul submit FILE.jsonl');
+  for (const batch of batches) printLine(`${batch.id}  ${describeCounts(batch)}  (${batch.input})`);
+  if (cohorts.length === 0)
+    printLine('no cohort has reported; answers need one: longhaul worker, or longhaul local up');
+  for (const { name, ...state } of cohorts) {
+    const facts = Object.entries(state).filter(([field]) => field !== 'state' && field !== 'updated_at');
+    printLine(`cohort ${name}: ${state['state'] ?? 'unknown'}, ${facts.map((f) => f.join(' ')).join(', ')}`);
+  }
+}
+
+function show(status: BatchStatus, options: Flags): void {
+  if (options.json === true) {
+    printJson(status);
+    return;
+  }
+  const time = (seconds: number) => new Date(seconds * 1000).toISOString();
+  printLine(`${status.id} (${status.input})`);
+  printLine(describeCounts(status));
+  printLine(`created ${time(status.created_at)}`);
+  if (status.expires_at !== null) printLine(`expires ${time(status.expires_at)}`);
+  if (status.cancel_requested_at !== null) printLine(`cancel asked ${time(status.cancel_requested_at)}`);
+  if (status.completed_at !== null) printLine(`finished ${time(status.completed_at)}`);
+  for (const { item, phase, done, total, document_tokens } of status.active) {
+    printLine(`document ${item}: ${phase} ${done}/${total}, ${document_tokens} tokens`);
+  }
+  if (status.completed_at !== null) printLine(`fetch it with: longhaul results ${status.id}`);
+}
+
+/** What each cohort last said about itself. Cohorts have hash tags of their own, so they are found by scanning. */
+async function listCohorts(redis: Redis): Promise<({ name: string } & Record<string, string>)[]> {
+  const names = new Set<string>();
+  let cursor = '0';
+  do {
+    const [next, keys] = await redis.scan(cursor, 'MATCH', cohortKeys('*').state, 'COUNT', 1000);
+    for (const key of keys) names.add(key.slice('{cohort:'.length, key.indexOf('}')));
+    cursor = next;
+  } while (cursor !== '0');
+  return Promise.all(
+    [...names].sort().map(async (name) => ({ name, ...(await redis.hgetall(cohortKeys(name).state)) })),
+  );
+}
