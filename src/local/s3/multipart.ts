@@ -135,13 +135,15 @@ export async function abortUpload(store: Store, bucket: Bucket, id: string): Pro
 /** The parts that make the object, in order, each compared with what the client named. */
 function chosenParts(named: NamedPart[], stored: Part[]): Part[] {
   const byNumber = new Map(stored.map((p) => [p.number, p]));
-  return named.map((name, i) => {
+  named.forEach(({ number }, i) => {
     const before = named[i - 1];
-    if (before && before.number >= name.number)
+    if (before && before.number >= number)
       throw new S3Error(
         'InvalidPartOrder',
-        `The list of parts was not in ascending order at part ${name.number}.`,
+        `The list of parts was not in ascending order at part ${number}.`,
       );
+  });
+  return named.map((name, i) => {
     const part = byNumber.get(name.number);
     const wrongSum = name.checksum && part?.checksum && name.checksum.value !== part.checksum.value;
     if (!part || part.etag !== name.etag || wrongSum)

@@ -69,8 +69,17 @@ function unescapeXml(text: string): string {
  * refused, so there is nothing to expand; namespace prefixes are dropped.
  */
 export function parseXml(source: string): XmlElement {
-  const token =
-    /<!\[CDATA\[([\s\S]*?)\]\]>|<!--[\s\S]*?-->|<\?[\s\S]*?\?>|<(\/?)([^\s<>/!]+)[^<>]*?(\/?)>|([^<]+)/gy;
+  const token = new RegExp(
+    [
+      /<!\[CDATA\[([\s\S]*?)\]\]>/,
+      /<!--[\s\S]*?-->|<\?[\s\S]*?\?>/,
+      /<(\/?)([^\s<>/!]+)(?:\s+[^\s=<>/]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*\s*(\/?)>/,
+      /([^<]+)/,
+    ]
+      .map((part) => part.source)
+      .join('|'),
+    'y',
+  );
   const top: XmlElement = { name: '', text: '', children: [] };
   const stack = [top];
   while (token.lastIndex < source.length) {
