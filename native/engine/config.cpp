@@ -167,7 +167,7 @@ Config load_config(const std::string& path) {
   config.max_positions = fields.size("max_position_embeddings");
   config.rms_epsilon = static_cast<float>(fields.positive("rms_norm_eps"));
   config.rope = read_rope(fields, path, config.heads.dimension);
-  config.tied_embeddings = fields.flag("tie_word_embeddings");
+  if (fields.find("tie_word_embeddings")) config.tied_embeddings = fields.flag("tie_word_embeddings");
   return config;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "../backends/backend.h"
@@ -19,7 +20,7 @@ struct Config {
   int64_t max_positions = 0; // max_position_embeddings
   float rms_epsilon = 1e-6f;
   Rope rope;                 // with `linear` or `llama3` scaling applied
-  bool tied_embeddings = false;
+  std::optional<bool> tied_embeddings;  // unset: config.json says nothing, so the weights decide
 };
 
 /// Reads and checks the file. Throws EngineError "config" for a field that is missing or has a bad

@@ -236,7 +236,12 @@ std::string Json::describe() const {
     out << *value;
     return out.str();
   }
-  if (string()) return "'" + string()->substr(0, 80) + "'";
+  if (string()) {
+    std::string text = std::string("'").append(*string(), 0, 80).append("'");
+    for (char& c : text)
+      if (static_cast<unsigned char>(c) < 0x20) c = '?';  // a NUL would cut the message
+    return text;
+  }
   return array() ? "a list" : "an object";
 }
 

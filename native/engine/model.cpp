@@ -88,8 +88,9 @@ std::shared_ptr<Model> Model::load(const std::string& directory, const std::opti
   model->embedding = backend->load_table(embedding);
   for (int64_t i = 0; i < config.layers; ++i) model->layers.push_back(load_layer(checkpoint, config, *backend, i));
   model->norm = backend->load_table(checkpoint.tensor("model.norm.weight", 1, config.hidden));
-  // Hugging Face leaves out a tied head; a config that says nothing about tying means the same.
-  const bool tied = config.tied_embeddings || !checkpoint.find("lm_head.weight");
+  // A tied head is usually left out of the file. One that is missing where the config says it is
+  // not tied is an incomplete download.
+  const bool tied = config.tied_embeddings.value_or(!checkpoint.find("lm_head.weight"));
   const Backend::LinearPart head{tied ? embedding : checkpoint.tensor("lm_head.weight", config.vocabulary, config.hidden), nullptr};
   model->head = backend->load_linear(std::span(&head, 1));
 
