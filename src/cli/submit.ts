@@ -3,12 +3,10 @@ import { downloadResults } from '../batch/results.js';
 import { getStatus } from '../batch/status.js';
 import type { BatchDeps } from '../batch/queues.js';
 import type { RunOptions } from '../contracts/request.js';
-import { loadConfig } from '../platform/config.js';
-import { ObjectStore } from '../platform/object-store.js';
-import { checkRedis, createRedis } from '../platform/redis.js';
-import { Releasers, shutdownSignal } from '../platform/shutdown.js';
+import { checkRedis } from '../platform/redis.js';
 import type { StageProgress } from '../producer/stage-documents.js';
 import { submit, type Submitted } from '../producer/submit.js';
+import { printJson, printLine, withBatches, type CommandContext } from './context.js';
 import { describeCounts, watchBatch } from './progress.js';
 
 const EXIT = { notAllAnswered: 2, detached: 130 } as const;
@@ -17,14 +15,12 @@ interface Flags {
   wait?: boolean;
   out?: string;
   method: RunOptions['method'];
-  ranks?: number;
   anchor?: number;
   passing?: number;
   new?: boolean;
   expires?: number;
   allowTooLong?: boolean;
   json?: boolean;
-  config?: string;
 }
 
 /** `longhaul submit FILE.jsonl` */
@@ -57,41 +53,32 @@ Exit codes:
   2    with --wait: the batch has ended, but some requests were not answered (see error.jsonl)
   130  Ctrl-C: with --wait, the batch goes on without us`,
     )
-    .action(async (file: string, _flags: Flags, command: Command) => {
-      await runSubmit(file, command.optsWithGlobals<Flags>());
+    .action(async (file: string, flags: Flags, command: Command) => {
+      await withBatches(command, (context) => runSubmit(file, flags, context));
     });
 }
 
-async function runSubmit(file: string, flags: Flags): Promise<void> {
-  const config = loadConfig({ flags: { config: flags.config } });
-  const releasers = new Releasers();
-  const { signal, dispose } = shutdownSignal();
-  releasers.add(dispose);
-  try {
-    const redis = createRedis(config.redisUrl, 'command');
-    releasers.add(() => redis.disconnect());
-    const store = new ObjectStore(config);
-    releasers.add(() => store.close());
-    await checkRedis(redis, config.redisUrl);
-    const deps: BatchDeps = { store, redis };
-    const { method, anchor, passing } = flags;
-    const submitted = await submit(deps, {
-      file,
-      modelDir: config.modelDir,
-      headsFile: config.headsFile,
-      options: { method, ranks: flags.ranks ?? config.ranks, anchor, passing },
-      isNew: flags.new,
-      expiresHours: flags.expires,
-      allowTooLong: flags.allowTooLong,
-      onProgress: stageReporter(),
-      signal,
-    });
-    process.stderr.write(describeSubmitted(submitted) + '\n');
-    if (flags.wait === true || flags.out !== undefined) await follow(deps, submitted, flags, signal);
-    else print(flags, submitted, submitted.id);
-  } finally {
-    await releasers.run();
-  }
+async function runSubmit(
+  file: string,
+  flags: Flags,
+  { config, signal, ...deps }: CommandContext,
+): Promise<void> {
+  await checkRedis(deps.redis, config.redisUrl);
+  const { method, anchor, passing } = flags;
+  const submitted = await submit(deps, {
+    file,
+    modelDir: config.modelDir,
+    headsFile: config.headsFile,
+    options: { method, ranks: config.ranks, anchor, passing },
+    isNew: flags.new,
+    expiresHours: flags.expires,
+    allowTooLong: flags.allowTooLong,
+    onProgress: stageReporter(),
+    signal,
+  });
+  process.stderr.write(describeSubmitted(submitted) + '\n');
+  if (flags.wait === true || flags.out !== undefined) await follow(deps, submitted, flags, signal);
+  else print(flags, submitted, submitted.id);
 }
 
 async function follow(
@@ -129,13 +116,15 @@ function stageReporter(): ((progress: StageProgress) => void) | undefined {
 function describeSubmitted({ id, created, options, totals, documentTokens }: Submitted): string {
   const { requests, questions, documents } = totals;
   const sizes = options.method === 'apb' ? `, l_a ${options.anchor}, l_p ${options.passing}` : '';
-  const how = `${options.method} on ${options.ranks} rank${options.ranks === 1 ? '' : 's'}${sizes}`;
-  const what = `${requests} requests, ${questions} questions, ${documents} documents, ${documentTokens} tokens; ${how}`;
+  const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`;
+  const how = `${options.method} on ${count(options.ranks, 'rank')}${sizes}`;
+  const what = `${count(requests, 'request')}, ${count(questions, 'question')}, ${count(documents, 'document')}, ${documentTokens} tokens; ${how}`;
   return created ? `submitted ${id}: ${what}` : `${id} was submitted before (--new makes another): ${what}`;
 }
 
 function print(flags: Flags, value: object, text: string): void {
-  process.stdout.write((flags.json === true ? JSON.stringify(value) : text) + '\n');
+  if (flags.json === true) printJson(value);
+  else printLine(text);
 }
 
 function wholeNumber(text: string): number {

@@ -33,6 +33,8 @@ export async function* readLines(
     if (length > limit) parts = [];
     else parts.push(part);
   };
+  // A stream made with an aborted signal fails before anybody listens.
+  signal?.throwIfAborted();
   const stream = file.createReadStream({ autoClose: false, start: 0, highWaterMark: 1 << 18, signal });
   for await (const data of stream) {
     const chunk = data as Buffer;

@@ -94,6 +94,8 @@ async function fileDigest(given: string, cacheDir: string, signal?: AbortSignal)
 
 async function hashFile(path: string, signal?: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
+  // A stream made with an aborted signal fails before anybody listens.
+  signal?.throwIfAborted();
   for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, signal })) {
     hash.update(chunk as Buffer);
   }

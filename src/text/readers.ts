@@ -38,6 +38,8 @@ export async function readDocumentFile(
       );
     }
     if (found.size > MAX_DOCUMENT_BYTES) throw tooLarge(full);
+    // A stream made with an aborted signal fails before anybody listens.
+    signal?.throwIfAborted();
     return await collect(full, file.createReadStream({ autoClose: false, signal }), signal);
   } finally {
     await file.close();

@@ -1,0 +1,107 @@
+import { cp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { submitCommand } from '../../src/cli/submit.js';
+import { startRedis, startS3, tempDir, type RedisService, type S3Service } from '../support/services.js';
+
+let redis: RedisService;
+let s3: S3Service;
+let directory: string;
+
+beforeAll(async () => {
+  [redis, s3, directory] = await Promise.all([startRedis(), startS3(), tempDir('longhaul-submit-cli-')]);
+  const modelDir = join(directory, 'model');
+  const tiny = fileURLToPath(new URL('../fixtures/tiny-model', import.meta.url));
+  await cp(tiny, modelDir, { recursive: true });
+  await writeFile(join(modelDir, 'model.safetensors'), 'weights');
+  const settings = { ...s3.settings, redisUrl: redis.url, modelDir, ranks: 2 };
+  await writeFile(join(directory, 'config.json'), JSON.stringify(settings));
+});
+afterAll(async () => {
+  await redis?.stop();
+  await s3?.stop();
+  await rm(directory, { recursive: true });
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  process.exitCode = undefined;
+});
+
+/** Runs `longhaul submit` in this process and returns what it wrote. */
+async function longhaul(file: string, ...args: string[]) {
+  const written = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    vi.spyOn(process[name], 'write').mockImplementation((text) => {
+      written[name] += String(text);
+      return true;
+    });
+  }
+  const program = new Command('longhaul').option('--config <file>').addCommand(submitCommand());
+  const path = join(directory, 'requests.jsonl');
+  await writeFile(path, file);
+  const argv = ['--config', join(directory, 'config.json'), 'submit', path, ...args];
+  const done = program.parseAsync(argv, { from: 'user' });
+  return { written, done };
+}
+
+const good = '{"custom_id":"a","document":"The sky is blue.","question":"q"}\n';
+
+test('prints the id, with --json everything, and says what was submitted before', async () => {
+  const first = await longhaul(good);
+  await first.done;
+  expect(first.written.stdout).toMatch(/^batch_[0-9a-f]{32}\n$/);
+  expect(first.written.stderr).toMatch(
+    /^submitted batch_\w+: 1 request, 1 question, 1 document, 11 tokens; apb on 2 ranks, l_a 32, l_p 16/m,
+  );
+  vi.restoreAllMocks();
+
+  const second = await longhaul(good, '--json');
+  await second.done;
+  expect(JSON.parse(second.written.stdout)).toMatchObject({
+    id: first.written.stdout.trim(),
+    created: false,
+    options: { method: 'apb', ranks: 2, anchor: 32, passing: 16 },
+    totals: { requests: 1 },
+  });
+  expect(second.written.stderr).toMatch(/was submitted before \(--new makes another\)/);
+});
+
+test('flags reach the batch', async () => {
+  const { written, done } = await longhaul(
+    good,
+    '--method',
+    'star',
+    '--ranks',
+    '3',
+    '--anchor',
+    '48',
+    '--json',
+  );
+  await done;
+  expect(JSON.parse(written.stdout)).toMatchObject({
+    options: { method: 'star', ranks: 3, anchor: 48, passing: 0 },
+  });
+});
+
+test('refuses a bad file with every problem', async () => {
+  const bad = await longhaul(good + '{"custom_id":"b","documnet":"x","question":"q"}\n');
+  await expect(bad.done).rejects.toThrow(
+    /requests.jsonl: 2 problems, nothing was submitted\n {2}line 2, documnet: unknown field; did you mean "document"\?\n {2}line 2, document: is missing/,
+  );
+  expect(bad.written.stdout).toBe('');
+});
+
+test('Ctrl-C while waiting detaches and says how to come back', async () => {
+  const { written, done } = await longhaul(good, '--wait', '--new');
+  for (let i = 0; i < 100 && !written.stderr.includes('0 of 1 requests ended'); i++) await sleep(50);
+  process.emit('SIGINT');
+  await done;
+  expect(written.stderr).toMatch(/in_progress: 0 of 1 requests ended/);
+  expect(written.stderr).toMatch(
+    /detached; the batch goes on. Come back with: longhaul status batch_\w+ --watch/,
+  );
+  expect(process.exitCode).toBe(130);
+});

@@ -1,0 +1,77 @@
+import { PassThrough } from 'node:stream';
+import { expect, test } from 'vitest';
+import { describeCounts, watchBatch } from '../../src/cli/progress.js';
+import type { BatchStatus } from '../../src/contracts/status.js';
+
+const status = (change: Partial<BatchStatus> & { answered?: number; failed?: number }): BatchStatus => {
+  const { answered = 0, failed = 0, ...rest } = change;
+  const pending = 3 - answered - failed;
+  return {
+    id: 'batch_1',
+    status: 'in_progress',
+    created_at: 0,
+    expires_at: null,
+    completed_at: null,
+    cancel_requested_at: null,
+    request_counts: { total: 3, answered, failed, cancelled: 0, expired: 0, pending },
+    input: 'requests.jsonl',
+    active: [],
+    ...rest,
+  };
+};
+const active = (phase: string, done: number, epoch = 1) => [
+  { item: 2, epoch, phase, done, total: 8, document_tokens: 30_000 },
+];
+
+/** Follows the given statuses on a stream and returns all that was written. */
+async function watched(statuses: BatchStatus[], isTTY: boolean): Promise<{ text: string; end: BatchStatus }> {
+  const stream = Object.assign(new PassThrough(), { isTTY, columns: 120 });
+  let text = '';
+  stream.on('data', (chunk: Buffer) => (text += chunk.toString()));
+  let next = 0;
+  const get = () => Promise.resolve(statuses[Math.min(next++, statuses.length - 1)] as BatchStatus);
+  // The displays use no more of a terminal than this.
+  const end = await watchBatch(get, new AbortController().signal, stream as unknown as NodeJS.WriteStream);
+  return { text, end };
+}
+
+const story = [
+  status({ active: active('prefill', 1) }),
+  status({ active: active('prefill', 5) }),
+  status({ answered: 1, active: active('decode', 1, 2) }),
+  status({ answered: 2, failed: 1, status: 'finalizing' }),
+  status({ answered: 2, failed: 1, status: 'completed' }),
+];
+
+test('lines: one a phase, one a change of counts', async () => {
+  const { text, end } = await watched(story, false);
+  expect(text.split('\n')).toEqual([
+    'document 2 (30000 tokens): prefill 1/8',
+    'in_progress: 0 of 3 requests ended',
+    'document 2 (30000 tokens): decode 1/8, start 2',
+    'in_progress: 1 of 3 requests ended: 1 answered',
+    'finalizing: 3 of 3 requests ended: 2 answered, 1 failed',
+    'completed: 3 of 3 requests ended: 2 answered, 1 failed',
+    '',
+  ]);
+  expect(end.status).toBe('completed');
+});
+
+test('a bar on a terminal', async () => {
+  const { text } = await watched(story, true);
+  expect(text).toContain('0/3 requests | document 2 (30000 tokens): prefill 1/8');
+  expect(text).toContain('3/3 requests');
+});
+
+test('an abort ends the wait', async () => {
+  const wait = watchBatch(
+    () => Promise.resolve(status({})),
+    AbortSignal.timeout(50),
+    Object.assign(new PassThrough(), { isTTY: false }) as unknown as NodeJS.WriteStream,
+  );
+  await expect(wait).rejects.toThrow(/abort/i);
+});
+
+test('counts in words', () => {
+  expect(describeCounts(status({}))).toBe('in_progress: 0 of 3 requests ended');
+});
