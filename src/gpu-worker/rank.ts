@@ -1,0 +1,152 @@
+import type { Logger } from '../platform/logger.js';
+import type { Timings } from '../platform/timings.js';
+import type { EngineLike } from './engine-like.js';
+import { CohortLostError } from './errors.js';
+import { prepareFailure, runFailure } from './failures.js';
+import type { AbortCause, Ticket } from './messages.js';
+import { prepareItem, type PrepareContext, type PreparedItem } from './prepare-item.js';
+import type { Input } from './protocol-types.js';
+import type { Roster } from './rendezvous.js';
+import { runItem, type RunOutput } from './run-item.js';
+
+export interface RankOptions {
+  engine: EngineLike;
+  context: PrepareContext;
+  timings: Timings;
+  logger: Logger;
+  dispatch: (input: Input) => void;
+  onProgress: (progress: { phase: 'prefill' | 'decode'; done: number; total: number }) => void;
+}
+
+interface Hand {
+  ticket: Ticket;
+  preparing: AbortController;
+  stopping: AbortController;
+  prepared: PreparedItem | null;
+  output: RunOutput | null;
+}
+
+/** The engine's side of a rank, leader or follower: it does what the protocol says and tells it the result. */
+export class Rank {
+  private hand: Hand | null = null;
+  private readonly aborting = new AbortController();
+  private busy: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly options: RankOptions,
+    private stopTokens: number[] = [],
+  ) {}
+
+  connect(generation: string, roster: Roster, secret: string, stopTokens: number[]): void {
+    const { engine, context, timings, dispatch } = this.options;
+    this.stopTokens = stopTokens;
+    const peers = Array.from({ length: context.ranks }, (_, rank) => roster[rank]?.address ?? '');
+    this.track(async () => {
+      try {
+        await engine.connect({ rank: context.rank, peers, secret, deadlineMs: timings.join });
+        dispatch({ type: 'connected', generation });
+      } catch (error) {
+        this.fault(error);
+      }
+    });
+  }
+
+  prepare(ticket: Ticket): void {
+    const hand: Hand = {
+      ticket,
+      preparing: new AbortController(),
+      stopping: new AbortController(),
+      prepared: null,
+      output: null,
+    };
+    this.hand = hand;
+    this.track(async () => {
+      const { context, logger, dispatch } = this.options;
+      try {
+        hand.prepared = await prepareItem(context, ticket.batch, ticket.item, hand.preparing.signal);
+        dispatch({ type: 'prepareEnded', run: ticket.run, failure: null });
+      } catch (error) {
+        if (hand.preparing.signal.aborted) return;
+        logger.warn({ err: error, ticket }, 'item not prepared');
+        dispatch({ type: 'prepareEnded', run: ticket.run, failure: prepareFailure(error) });
+      }
+    });
+  }
+
+  /** What was prepared and made for a ticket, for the leader's processor. */
+  work(run: number): { prepared: PreparedItem | null; output: RunOutput | null } {
+    const { hand } = this;
+    return hand?.ticket.run === run ? hand : { prepared: null, output: null };
+  }
+
+  run(ticket: Ticket): void {
+    const { hand } = this;
+    if (hand?.ticket.run !== ticket.run || hand.prepared === null) {
+      this.fault(new Error(`run ${ticket.run} was started without its item`));
+      return;
+    }
+    const { prepared } = hand;
+    this.track(async () => {
+      const { engine, timings, dispatch, onProgress } = this.options;
+      try {
+        hand.output = await runItem(
+          {
+            engine,
+            stop: this.stopTokens,
+            collectiveMs: timings.collective,
+            stopSignal: hand.stopping.signal,
+            abortSignal: this.aborting.signal,
+            onProgress,
+          },
+          prepared,
+        );
+        await engine.release();
+        dispatch({ type: 'engineEnded', run: ticket.run, end: 'done' });
+      } catch (error) {
+        const result = runFailure(error, this.options.context.rank);
+        if ('end' in result) {
+          await engine.release().catch(() => undefined);
+          dispatch({ type: 'engineEnded', run: ticket.run, end: result.end });
+        } else {
+          this.fault(error);
+        }
+      }
+    });
+  }
+
+  drop(ticket: Ticket): void {
+    if (this.hand?.ticket.run !== ticket.run) return;
+    this.hand.preparing.abort();
+    this.hand = null;
+  }
+
+  stop(ticket: Ticket): void {
+    if (this.hand?.ticket.run === ticket.run) this.hand.stopping.abort();
+  }
+
+  /** The communicator is given up: the call in progress throws, and no other is made. */
+  abort(cause: AbortCause): void {
+    this.aborting.abort(new CohortLostError(cause));
+    this.hand?.preparing.abort();
+    this.options.engine.abort();
+  }
+
+  /** Resolves when nothing is in progress any more. */
+  async idle(): Promise<void> {
+    await this.busy;
+  }
+
+  private fault(error: unknown): void {
+    if (this.aborting.signal.aborted) return;
+    const result = runFailure(error, this.options.context.rank);
+    const cause =
+      'lost' in result ? result.lost : { code: 'INTERNAL', message: String(error), rank: this.options.context.rank };
+    this.options.dispatch({ type: 'fault', cause });
+  }
+
+  private track(work: () => Promise<void>): void {
+    const before = this.busy;
+    const now = work();
+    this.busy = Promise.all([before, now]).then(() => undefined);
+  }
+}

@@ -1,0 +1,264 @@
+/** A rank's life in one generation: the protocol wired to Redis, BullMQ and the engine. */
+import type { Redis } from 'ioredis';
+import type { ModelDigests } from '../contracts/manifest.js';
+import type { Config } from '../platform/config.js';
+import { describeError } from '../platform/errors.js';
+import type { Logger } from '../platform/logger.js';
+import type { ObjectStore } from '../platform/object-store.js';
+import { createRedis } from '../platform/redis.js';
+import { VERSION } from '../platform/version.js';
+import { stateName, writeCohortState } from './cohort-state.js';
+import type { EngineLike, Layout, LayoutRequest, ModelFacts } from './engine-like.js';
+import { form, incarnations, type Membership, type Session } from './forming.js';
+import { buildResult } from './item-result.js';
+import { Leader } from './leader.js';
+import { Machine, type Handlers } from './machine.js';
+import type { AbortCause } from './messages.js';
+import { initialState, type Input } from './protocol-types.js';
+import { Rank } from './rank.js';
+import { Rendezvous, type Fingerprint, type Member } from './rendezvous.js';
+import { deferred, within } from './wait.js';
+
+export interface ServeOptions {
+  config: Config;
+  /** For commands, each with a deadline. */
+  redis: Redis;
+  store: ObjectStore;
+  engine: EngineLike;
+  planLayout: (request: LayoutRequest) => Layout;
+  facts: ModelFacts;
+  digests: ModelDigests;
+  /** The leader's. */
+  tokenizer:
+    { stop: readonly number[]; decodeAnswer: (ids: readonly number[]) => Promise<string> } | undefined;
+  logger: Logger;
+  self: Member;
+  fingerprint: Fingerprint;
+  openReader: () => Redis;
+}
+
+/** Returns true when the cohort was closed in an orderly way, false when it was lost. */
+export async function serve(options: ServeOptions, signal: AbortSignal): Promise<boolean> {
+  const life = new Life(options);
+  const onSignal = () => {
+    life.close();
+  };
+  signal.addEventListener('abort', onSignal);
+  try {
+    if (signal.aborted) return true;
+    return await life.live();
+  } finally {
+    signal.removeEventListener('abort', onSignal);
+    await life.release();
+  }
+}
+
+class Life {
+  private readonly ended = deferred<boolean>();
+  /** Ends the waits of forming when there is nothing to wait for any more. */
+  private readonly over = new AbortController();
+  private readonly sessions: Session[] = [];
+  private readonly machine: Machine;
+  private readonly rank: Rank;
+  private readonly rendezvous: Rendezvous;
+  private bullmq: Redis | undefined;
+  private leader: Leader | undefined;
+  private membership: Membership | undefined;
+
+  constructor(private readonly options: ServeOptions) {
+    const { config, redis, engine, logger, self } = options;
+    const { cohort, rank, ranks, timings } = config;
+    const dispatch = (input: Input) => {
+      this.machine.dispatch(input);
+    };
+    this.machine = new Machine(initialState(rank, ranks, self.incarnation), this.handlers(), timings, (state) => {
+      logger.debug({ phase: state.phase, run: state.lastRun }, 'state');
+      if (state.closing) this.leader?.drain();
+      void this.publishState();
+    });
+    const { store, facts, digests, planLayout } = options;
+    this.rank = new Rank({
+      engine,
+      context: { store, rank, ranks, facts, digests, planLayout },
+      timings,
+      logger,
+      dispatch,
+      onProgress: (progress) => this.leader?.progress(progress),
+    });
+    this.rendezvous = new Rendezvous({
+      redis,
+      cohort,
+      rank,
+      ranks,
+      timings,
+      fingerprint: options.fingerprint,
+      self,
+    });
+  }
+
+  async live(): Promise<boolean> {
+    const { config, machine, rendezvous } = this;
+    try {
+      this.membership = await form(
+        {
+          config,
+          redis: this.options.redis,
+          openReader: this.options.openReader,
+          machine,
+          rendezvous,
+          stopTokens: [...(this.options.tokenizer?.stop ?? [])],
+          logger: this.options.logger,
+          onBeat: () => this.publishState(),
+          onSession: (session) => this.sessions.push(session),
+        },
+        this.over.signal,
+      );
+    } catch (error) {
+      // The protocol gave up first, and says why.
+      if (this.over.signal.aborted) return this.ended.promise;
+      throw error;
+    }
+    const { session, roster } = this.membership;
+    session.heartbeat.watch();
+    if (config.rank === 0) this.openLeader(session.generation);
+    const members = incarnations(roster);
+    machine.dispatch({ type: config.rank === 0 ? 'members' : 'seal', generation: session.generation, members });
+    return this.ended.promise;
+  }
+
+  close(): void {
+    this.machine.dispatch({ type: 'close' });
+  }
+
+  /** Bounded: whatever hangs here ends with the process. */
+  async release(): Promise<void> {
+    this.over.abort();
+    this.machine.close();
+    const all = async () => {
+      await this.leader?.close();
+      await this.publishState();
+      await Promise.all(this.sessions.map((session) => session.close()));
+    };
+    await within(all(), this.config.timings.abort, undefined);
+    this.bullmq?.disconnect();
+  }
+
+  private get config(): Config {
+    return this.options.config;
+  }
+
+  private get session(): Session | undefined {
+    return this.sessions.at(-1);
+  }
+
+  private handlers(): Handlers {
+    return {
+      seal: () => {
+        const { membership } = this;
+        if (membership === undefined) return;
+        const { session, roster } = membership;
+        this.start('seal', this.rendezvous.writeSeal(session.generation, roster));
+      },
+      connect: () => {
+        const { membership } = this;
+        if (membership === undefined) return;
+        const { session, roster, announcement } = membership;
+        this.rank.connect(session.generation, roster, announcement.secret, announcement.stop);
+      },
+      send: ({ body }) => this.session?.control.send(body),
+      claims: ({ open }) => this.leader?.claims(open),
+      prepare: ({ ticket }) => {
+        this.rank.prepare(ticket);
+      },
+      confirm: ({ ticket }) => {
+        if (this.leader !== undefined) this.start('confirm', this.leader.confirm(ticket));
+      },
+      run: ({ ticket }) => {
+        this.rank.run(ticket);
+      },
+      drop: ({ ticket }) => {
+        this.rank.drop(ticket);
+      },
+      stop: ({ ticket }) => {
+        this.rank.stop(ticket);
+      },
+      settle: ({ ticket, settlement }) => this.leader?.settle(ticket, settlement),
+      abort: ({ cause }) => {
+        void this.abort(cause);
+      },
+      exit: ({ clean }) => {
+        this.over.abort();
+        this.ended.resolve(clean);
+      },
+    };
+  }
+
+  /** Out of every call, the item given back: then this rank may leave. The protocol's timer is the limit. */
+  private async abort(cause: AbortCause): Promise<void> {
+    this.options.logger.error({ ...cause }, 'cohort lost');
+    this.rank.abort(cause);
+    this.over.abort();
+    await Promise.allSettled([
+      this.rank.idle(),
+      this.leader?.close() ?? Promise.resolve(),
+      this.session?.control.recordAbort(cause) ?? Promise.resolve(),
+    ]);
+    this.machine.dispatch({ type: 'left' });
+  }
+
+  private start(what: string, work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
+      const { code, message } = describeError(error);
+      this.machine.dispatch({ type: 'fault', cause: { code, message: `${what}: ${message}`, rank: this.config.rank } });
+    });
+  }
+
+  private openLeader(generation: string): void {
+    const { config, redis, logger, tokenizer, facts } = this.options;
+    if (tokenizer === undefined) throw new Error('a leader needs a tokenizer');
+    this.bullmq = createRedis(config.redisUrl, 'bullmq');
+    this.leader = new Leader({
+      config,
+      redis,
+      bullmq: this.bullmq,
+      logger,
+      generation,
+      dispatch: (input) => {
+        this.machine.dispatch(input);
+      },
+      work: (run) => this.rank.work(run),
+      buildResult: (prepared, output, epoch) =>
+        buildResult(
+          prepared,
+          output,
+          {
+            cohort: config.cohort,
+            generation: Number.parseInt(generation, 10),
+            epoch,
+            backend: facts.backend,
+            version: VERSION,
+          },
+          tokenizer.decodeAnswer,
+        ),
+    });
+    this.leader.start();
+  }
+
+  /** For people; a state that Redis does not take is written with the next heartbeat. */
+  private async publishState(): Promise<void> {
+    const { config, redis, facts, logger } = this.options;
+    const { state } = this.machine;
+    if (config.rank !== 0 || state.generation === null) return;
+    try {
+      await writeCohortState(redis, config.cohort, {
+        state: stateName(state),
+        generation: state.generation,
+        ranks: config.ranks,
+        backend: facts.backend,
+        model: config.modelDir,
+      });
+    } catch (error) {
+      logger.debug({ err: error }, 'state not written');
+    }
+  }
+}
