@@ -33,7 +33,8 @@ class Fields {
     throw EngineError("config", path_ + ": " + prefix_ + name + " is " + value.describe() + "; it must be " + want);
   }
   [[noreturn]] void unsupported(const std::string& name, const std::string& value, const std::string& remedy) const {
-    throw EngineError("unsupported", path_ + ": " + prefix_ + name + " is " + value + ", which this engine does not compute; " + remedy);
+    throw EngineError("unsupported", path_ + ": " + prefix_ + name + " is " + value +
+                                         ", which this engine does not compute; " + remedy);
   }
   int64_t size(const std::string& name) const {
     const Json& value = need(name);
@@ -99,8 +100,9 @@ Rope read_rope(const Fields& fields, const std::string& path, int64_t dimension)
   if (found && !found->object()) fields.refuse(key, *found, "an object or null");
   const Fields scaling(found ? *found : kNone, path, key + ".");
 
-  const double theta = fields.find("rope_theta") ? fields.positive("rope_theta")
-                       : scaling.find("rope_theta") ? scaling.positive("rope_theta") : 10000.0;
+  const double theta = fields.find("rope_theta")    ? fields.positive("rope_theta")
+                       : scaling.find("rope_theta") ? scaling.positive("rope_theta")
+                                                    : 10000.0;
   const std::string field = scaling.find("rope_type") ? "rope_type" : "type";
   const std::string kind = scaling.text(field, "default");
   Rope rope;
@@ -112,7 +114,8 @@ Rope read_rope(const Fields& fields, const std::string& path, int64_t dimension)
     for (double& f : rope.inverse_frequencies) f /= factor;
   } else if (kind == "llama3") {
     const double factor = scaling.positive("factor"), low = scaling.positive("low_freq_factor"),
-                 high = scaling.positive("high_freq_factor"), original = scaling.positive("original_max_position_embeddings");
+                 high = scaling.positive("high_freq_factor"),
+                 original = scaling.positive("original_max_position_embeddings");
     if (high <= low) scaling.refuse("high_freq_factor", scaling.need("high_freq_factor"), "above low_freq_factor");
     for (double& f : rope.inverse_frequencies) {
       const double turns = original * f / (2 * std::numbers::pi);  // of this pair over the original context
@@ -132,15 +135,17 @@ Heads read_heads(const Fields& fields, int64_t hidden) {
   heads.query = fields.size("num_attention_heads");
   heads.key_value = fields.find("num_key_value_heads") ? fields.size("num_key_value_heads") : heads.query;
   if (heads.query % heads.key_value != 0)
-    fields.refuse("num_key_value_heads", fields.need("num_key_value_heads"), "a divisor of num_attention_heads, " + std::to_string(heads.query));
+    fields.refuse("num_key_value_heads", fields.need("num_key_value_heads"),
+                  "a divisor of num_attention_heads, " + std::to_string(heads.query));
   if (fields.find("head_dim")) {
     heads.dimension = fields.size("head_dim");
     if (heads.dimension % 2 != 0) fields.refuse("head_dim", fields.need("head_dim"), "even, for RoPE");
   } else {
     heads.dimension = hidden / heads.query;
     if (hidden % heads.query != 0 || heads.dimension % 2 != 0)
-      fields.refuse("hidden_size", fields.need("hidden_size"), "an even multiple of num_attention_heads, " +
-                    std::to_string(heads.query) + ", when there is no head_dim");
+      fields.refuse(
+          "hidden_size", fields.need("hidden_size"),
+          "an even multiple of num_attention_heads, " + std::to_string(heads.query) + ", when there is no head_dim");
   }
   return heads;
 }

@@ -15,7 +15,8 @@ size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }  // vector lo
 
 class Decode {
  public:
-  Decode(const Model& model, Exchange& exchange, const Document& document, const DecodeRequest& request, Control& control);
+  Decode(const Model& model, Exchange& exchange, const Document& document, const DecodeRequest& request,
+         Control& control);
   DecodeResult run();
 
  private:
@@ -33,35 +34,37 @@ class Decode {
   const DecodeRequest& request_;
   Control& control_;
   const Heads& heads_;
-  const bool stores_;              // the last rank keeps the new tokens' keys and values
-  const int64_t kv_columns_;       // NK*D
-  const int64_t wide_;             // NQ*D
-  int64_t done_ = 0;               // tokens after the document that earlier steps have stored
+  const bool stores_;         // the last rank keeps the new tokens' keys and values
+  const int64_t kv_columns_;  // NK*D
+  const int64_t wide_;        // NQ*D
+  int64_t done_ = 0;          // tokens after the document that earlier steps have stored
 
   Sampler sampler_;
   Forward forward_;
   std::vector<OwnedKeyValues> tail_;  // stores_: per layer [L + new, NK*D]; else one scratch of [L, NK*D]
-  Rows x_;                         // [L, C]
-  Rows q_;                         // [L, NQ*D]
-  Rows merged_;                    // [L, NQ*D]
-  BufferPtr parts_;                // per rank: attention [T, NQ*D], then lse [T, NQ] float32, padded
-  Rows outs_;                      // [ranks * L, NQ*D]
-  BufferPtr lses_;                 // [ranks, L, NQ] float32
-  BufferPtr merged_lse_;           // [L, NQ] float32
-  std::vector<float> logits_;      // [V], host, rank 0
+  Rows x_;                            // [L, C]
+  Rows q_;                            // [L, NQ*D]
+  Rows merged_;                       // [L, NQ*D]
+  BufferPtr parts_;                   // per rank: attention [T, NQ*D], then lse [T, NQ] float32, padded
+  Rows outs_;                         // [ranks * L, NQ*D]
+  BufferPtr lses_;                    // [ranks, L, NQ] float32
+  BufferPtr merged_lse_;              // [L, NQ] float32
+  std::vector<float> logits_;         // [V], host, rank 0
 };
 
 /// Bytes of one rank's part: attention of `rows` rows, padded, and their lse, padded.
 struct PartSize {
   PartSize(const Backend& backend, const Heads& heads, int64_t rows)
       : out(static_cast<size_t>(rows * heads.query * heads.dimension) * backend.element_bytes()),
-        lse(static_cast<size_t>(rows * heads.query) * sizeof(float)), lse_at(aligned(out)), total(lse_at + aligned(lse)) {}
+        lse(static_cast<size_t>(rows * heads.query) * sizeof(float)), lse_at(aligned(out)),
+        total(lse_at + aligned(lse)) {}
   size_t out, lse, lse_at, total;
 };
 
-Decode::Decode(const Model& model, Exchange& exchange, const Document& document, const DecodeRequest& request, Control& control)
-    : model_(model), backend_(*model.backend), exchange_(exchange), document_(document), request_(request), control_(control),
-      heads_(model.config.heads), stores_(exchange.rank() + 1 == exchange.size()),
+Decode::Decode(const Model& model, Exchange& exchange, const Document& document, const DecodeRequest& request,
+               Control& control)
+    : model_(model), backend_(*model.backend), exchange_(exchange), document_(document), request_(request),
+      control_(control), heads_(model.config.heads), stores_(exchange.rank() + 1 == exchange.size()),
       kv_columns_(heads_.key_value * heads_.dimension), wide_(heads_.query * heads_.dimension),
       sampler_(request.temperature, request.seed),
       forward_(model, std::min(kChunkRows, static_cast<int64_t>(request.query.size()))) {
@@ -86,7 +89,8 @@ DecodeResult Decode::run() {
   DecodeResult result;
   step(request_.query);
   while (true) {
-    const uint32_t token = choose(result.tokens.size(), result.tokens.empty() ? static_cast<int64_t>(request_.query.size()) : 1);
+    const uint32_t token =
+        choose(result.tokens.size(), result.tokens.empty() ? static_cast<int64_t>(request_.query.size()) : 1);
     result.tokens.push_back(token);
     const auto count = static_cast<int64_t>(result.tokens.size());
     if (control_.progress) control_.progress({Progress::Phase::Decode, count, request_.max_new_tokens});
@@ -105,7 +109,8 @@ void Decode::step(std::span<const uint32_t> tokens) {
     const Layer& layer = model_.layers[static_cast<size_t>(i)];
     const KeyValues tail = tail_[stores_ ? static_cast<size_t>(i) : 0].view();
     for_chunks(rows, kChunkRows, [&](int64_t first, int64_t count) {
-      forward_.project(layer, rows_of(backend_, x_.view, first, count), position + first, rows_of(backend_, q_.view, first, count),
+      forward_.project(layer, rows_of(backend_, x_.view, first, count), position + first,
+                       rows_of(backend_, q_.view, first, count),
                        rows_of(backend_, tail, (stores_ ? done_ : 0) + first, count), nullptr);
     });
     attend(i, rows);
@@ -130,7 +135,8 @@ void Decode::attend(int64_t layer, int64_t rows) {
   if (exchange_.size() == 1) {
     auto* lse = static_cast<float*>(merged_lse_->data());
     backend_.attention(q, segments, heads_, rows_of(backend_, merged_.view, 0, rows), lse);
-    if (traced) record_lse(control_.trace->query_lse, lse, rows), record_lse(control_.trace->query_merged_lse, lse, rows);
+    if (traced)
+      record_lse(control_.trace->query_lse, lse, rows), record_lse(control_.trace->query_merged_lse, lse, rows);
     return;
   }
   const PartSize part(backend_, heads_, rows);
@@ -149,8 +155,9 @@ void Decode::merge(int64_t rows) {
   const auto* parts = static_cast<const std::byte*>(parts_->data());
   backend_.copy_rows(outs_.view.data, part.out, parts, part.total, part.out, ranks);
   backend_.copy_rows(lses_->data(), part.lse, parts + part.lse_at, part.total, part.lse, ranks);
-  backend_.merge_attention(ranks, rows_of(backend_, outs_.view, 0, ranks * rows), static_cast<const float*>(lses_->data()), heads_,
-                           rows_of(backend_, merged_.view, 0, rows), static_cast<float*>(merged_lse_->data()));
+  backend_.merge_attention(ranks, rows_of(backend_, outs_.view, 0, ranks * rows),
+                           static_cast<const float*>(lses_->data()), heads_, rows_of(backend_, merged_.view, 0, rows),
+                           static_cast<float*>(merged_lse_->data()));
 }
 
 uint32_t Decode::choose(size_t index, int64_t rows) {

@@ -32,8 +32,9 @@ struct Engine::State {
 Engine::Engine(std::shared_ptr<Model> model, std::unique_ptr<Communicator> communicator)
     : state_(std::make_unique<State>(State{std::move(model), std::move(communicator), std::nullopt})) {
   if (state_->communicator->device_memory() && state_->model->backend->host_memory())
-    throw EngineError("invalid_argument", "communicator " + state_->communicator->kind() + " moves device memory, backend " +
-                                              state_->model->backend->description() + " has none; choose tcp");
+    throw EngineError("invalid_argument", "communicator " + state_->communicator->kind() +
+                                              " moves device memory, backend " + state_->model->backend->description() +
+                                              " has none; choose tcp");
 }
 
 Engine::~Engine() = default;

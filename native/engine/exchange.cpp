@@ -65,7 +65,8 @@ void Exchange::agree(uint64_t fingerprint, const std::optional<EngineError>& ref
     if (votes[r].refused != 0)
       throw EngineError("invalid_argument", name + " refused its part of this call; its own error says why");
     if (votes[r].fingerprint != votes[0].fingerprint)
-      throw EngineError("invalid_argument", name + " was given another request or model than rank 0; give all ranks the same");
+      throw EngineError("invalid_argument",
+                        name + " was given another request or model than rank 0; give all ranks the same");
   }
 }
 

@@ -18,10 +18,12 @@ Forward::Forward(const Model& model, int64_t chunk) : model_(model), backend_(*m
 
 /// A dense [count, columns] matrix in `rows`, after `skip` elements.
 Matrix Forward::scratch(const Rows& rows, int64_t count, int64_t columns, int64_t skip) const {
-  return {static_cast<std::byte*>(rows.view.data) + static_cast<size_t>(skip) * backend_.element_bytes(), count, columns, columns};
+  return {static_cast<std::byte*>(rows.view.data) + static_cast<size_t>(skip) * backend_.element_bytes(), count,
+          columns, columns};
 }
 
-void Forward::project(const Layer& layer, const Matrix& x, int64_t position, const Matrix& q, const KeyValues& kv, float* scores) {
+void Forward::project(const Layer& layer, const Matrix& x, int64_t position, const Matrix& q, const KeyValues& kv,
+                      float* scores) {
   const auto& [nq, nk, d] = model_.config.heads;
   const Matrix normed = scratch(normed_, x.rows, model_.config.hidden);
   const Matrix qkv = scratch(wide_, x.rows, (nq + 2 * nk) * d);

@@ -52,8 +52,14 @@ class JsonParser {
       case '{': out.value_ = parse_object(depth); break;
       case '[': out.value_ = parse_array(depth); break;
       case '"': out.value_ = parse_string(); break;
-      case 't': word("true"); out.value_ = true; break;
-      case 'f': word("false"); out.value_ = false; break;
+      case 't':
+        word("true");
+        out.value_ = true;
+        break;
+      case 'f':
+        word("false");
+        out.value_ = false;
+        break;
       case 'n': word("null"); break;
       default: parse_number(out);
     }
@@ -200,7 +206,8 @@ class JsonParser {
 
 Json Json::parse(std::string_view text, size_t max_bytes) {
   if (text.size() > max_bytes)
-    throw JsonError("JSON: " + std::to_string(text.size()) + " bytes, more than the " + std::to_string(max_bytes) + " allowed");
+    throw JsonError("JSON: " + std::to_string(text.size()) + " bytes, more than the " + std::to_string(max_bytes) +
+                    " allowed");
   return JsonParser(text).document();
 }
 

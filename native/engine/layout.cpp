@@ -30,12 +30,14 @@ std::vector<Layout::Block> split(const LayoutRequest& request) {
   if (lengths.empty())
     for (int64_t r = 0; r < ranks; ++r) lengths.push_back(n / ranks + (r < n % ranks ? 1 : 0));
   if (static_cast<int64_t>(lengths.size()) != ranks)
-    refuse("blocks' count", static_cast<int64_t>(lengths.size()), "give one length for each of the " + std::to_string(ranks) + " ranks");
+    refuse("blocks' count", static_cast<int64_t>(lengths.size()),
+           "give one length for each of the " + std::to_string(ranks) + " ranks");
   std::vector<Layout::Block> blocks;
   int64_t at = 0;
   for (const int64_t length : lengths) {
     if (length < 0 || length > n - at)
-      refuse("blocks[" + std::to_string(blocks.size()) + "]", length, std::to_string(n - at) + " document tokens are left for it");
+      refuse("blocks[" + std::to_string(blocks.size()) + "]", length,
+             std::to_string(n - at) + " document tokens are left for it");
     blocks.push_back({at, at + length});
     at += length;
   }
@@ -53,8 +55,9 @@ void place_anchor(const LayoutRequest& request, Layout& layout) {
   const int64_t length = *request.anchor_length;
   if (length == 0) return;
   if (length - request.query_tokens < request.query_position)
-    refuse("anchor_length", length, "it must hold query_position, " + std::to_string(request.query_position) +
-           ", document tokens and the query's " + std::to_string(request.query_tokens));
+    refuse("anchor_length", length,
+           "it must hold query_position, " + std::to_string(request.query_position) +
+               ", document tokens and the query's " + std::to_string(request.query_tokens));
   layout.anchor_document = std::min(length - request.query_tokens, n);
   layout.anchor_query_at = std::min(request.query_position, layout.anchor_document);
   layout.anchor_length = layout.anchor_document + request.query_tokens;

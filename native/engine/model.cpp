@@ -27,7 +27,8 @@ class LayerLoader {
     for (const auto& [name, out] : projections) {
       const std::string full = prefix_ + name;
       Backend::LinearPart part{checkpoint_.tensor(full + ".weight", out, in), nullptr};
-      if (checkpoint_.find(full + ".bias")) part.bias = &biases.emplace_back(checkpoint_.tensor(full + ".bias", 1, out));
+      if (checkpoint_.find(full + ".bias"))
+        part.bias = &biases.emplace_back(checkpoint_.tensor(full + ".bias", 1, out));
       parts.push_back(part);
     }
     return backend_.load_linear(parts);
@@ -49,10 +50,12 @@ Layer load_layer(const Checkpoint& checkpoint, const Config& config, Backend& ba
   const LayerLoader load(checkpoint, backend, layer_prefix(i));
   Layer layer;
   layer.input_norm = load.vector("input_layernorm.weight", config.hidden);
-  layer.qkv = load.linear({{"self_attn.q_proj", nq * d}, {"self_attn.k_proj", nk * d}, {"self_attn.v_proj", nk * d}}, config.hidden);
+  layer.qkv = load.linear({{"self_attn.q_proj", nq * d}, {"self_attn.k_proj", nk * d}, {"self_attn.v_proj", nk * d}},
+                          config.hidden);
   layer.output = load.linear({{"self_attn.o_proj", config.hidden}}, nq * d);
   layer.post_norm = load.vector("post_attention_layernorm.weight", config.hidden);
-  layer.gate_up = load.linear({{"mlp.gate_proj", config.intermediate}, {"mlp.up_proj", config.intermediate}}, config.hidden);
+  layer.gate_up =
+      load.linear({{"mlp.gate_proj", config.intermediate}, {"mlp.up_proj", config.intermediate}}, config.hidden);
   layer.down = load.linear({{"mlp.down_proj", config.hidden}}, config.intermediate);
   return layer;
 }
@@ -63,12 +66,15 @@ void load_retaining_heads(const std::string& path, const Config& config, Backend
   const auto& [nq, nk, d] = config.heads;
   const std::string beyond = layer_prefix(config.layers) + "self_attn.fc1.weight";
   if (checkpoint.find(beyond))
-    throw EngineError("safetensors", path + ": tensor '" + beyond + "': the model has only " + std::to_string(config.layers) +
+    throw EngineError("safetensors", path + ": tensor '" + beyond + "': the model has only " +
+                                         std::to_string(config.layers) +
                                          " layers; these retaining heads belong to another model");
   for (int64_t i = 0; i < config.layers; ++i) {
     const LayerLoader load(checkpoint, backend, layer_prefix(i));
     const TensorView* fc1 = checkpoint.find(layer_prefix(i) + "self_attn.fc1.weight");
-    const int64_t width = fc1 && fc1->shape.size() == 2 && fc1->shape[0] > 0 ? fc1->shape[0] : 1;  // 1: the load below names what is wrong
+    const int64_t width = fc1 && fc1->shape.size() == 2 && fc1->shape[0] > 0
+                              ? fc1->shape[0]
+                              : 1;  // 1: the load below names what is wrong
     layers[static_cast<size_t>(i)].retain_fc1 = load.linear({{"self_attn.fc1", width}}, (nq + 2 * nk) * d);
     layers[static_cast<size_t>(i)].retain_fc2 = load.linear({{"self_attn.fc2", nk}}, width);
   }
@@ -91,7 +97,8 @@ std::shared_ptr<Model> Model::load(const std::string& directory, const std::opti
   // A tied head is usually left out of the file. One that is missing where the config says it is
   // not tied is an incomplete download.
   const bool tied = config.tied_embeddings.value_or(!checkpoint.find("lm_head.weight"));
-  const Backend::LinearPart head{tied ? embedding : checkpoint.tensor("lm_head.weight", config.vocabulary, config.hidden), nullptr};
+  const Backend::LinearPart head{
+      tied ? embedding : checkpoint.tensor("lm_head.weight", config.vocabulary, config.hidden), nullptr};
   model->head = backend->load_linear(std::span(&head, 1));
 
   const std::string path = heads.value_or(directory + "/retaining_heads.safetensors");

@@ -27,7 +27,8 @@ class Model {
  public:
   /// `directory` holds config.json and model.safetensors or model.safetensors.index.json with its
   /// shards; `heads` names the retaining heads' safetensors (unset: retaining_heads.safetensors in
-  /// the directory when it is there). Throws EngineError "config" or "safetensors".
+  /// the directory when it is there). Throws EngineError "config", "unsupported", "safetensors" or
+  /// "out_of_memory".
   static std::shared_ptr<Model> load(const std::string& directory,
                                      const std::optional<std::string>& heads,
                                      std::shared_ptr<Backend> backend);

@@ -1,4 +1,5 @@
 // Prefill of one rank: APB (2502.12085), Star Attention (2411.17116) or exact attention.
+#include <algorithm>
 #include <cmath>
 
 #include "document.h"
@@ -10,7 +11,7 @@ namespace {
 
 /// Consecutive rows of x that share positions and visibility: the anchor, or the block.
 struct Piece {
-  int64_t row = 0;       // of x
+  int64_t row = 0;  // of x
   int64_t rows = 0;
   int64_t position = 0;  // of the first row
   KeyValues kv;          // [rows, NK*D] twice, of the current layer
@@ -18,7 +19,8 @@ struct Piece {
 
 class Prefill {
  public:
-  Prefill(const Model& model, Exchange& exchange, const PrefillRequest& request, const Layout& layout, Control& control);
+  Prefill(const Model& model, Exchange& exchange, const PrefillRequest& request, const Layout& layout,
+          Control& control);
   Document run();
 
  private:
@@ -40,32 +42,33 @@ class Prefill {
   Control& control_;
   const Heads& heads_;
   const size_t rank_;
-  const int64_t kv_columns_;      // NK*D
+  const int64_t kv_columns_;  // NK*D
   const int64_t chunk_;
-  bool by_heads_ = false;         // this rank selects with the retaining heads ...
-  bool by_chance_ = false;        // ... or by random scores; neither: nobody would receive it
+  bool by_heads_ = false;   // this rank selects with the retaining heads ...
+  bool by_chance_ = false;  // ... or by random scores; neither: nobody would receive it
 
   Document document_;
   Piece anchor_, block_;
   Forward forward_;
-  Rows x_;                        // [T, C] residual stream; T = anchor rows + block rows
-  Rows q_;                        // [T, NQ*D]
-  Rows attention_;                // [chunk, NQ*D]
-  OwnedKeyValues anchor_kv_;      // [anchor rows, NK*D] twice
-  BufferPtr scores_;              // [NK, T] float32, then pooled in place
-  BufferPtr chunk_scores_;        // [NK, chunk] float32
-  BufferPtr indices_;             // [NK, passing] int32, counted from the block's first row + selected_from_
+  Rows x_;                    // [T, C] residual stream; T = anchor rows + block rows
+  Rows q_;                    // [T, NQ*D]
+  Rows attention_;            // [chunk, NQ*D]
+  OwnedKeyValues anchor_kv_;  // [anchor rows, NK*D] twice
+  BufferPtr scores_;          // [NK, T] float32, then pooled in place
+  BufferPtr chunk_scores_;    // [NK, chunk] float32
+  BufferPtr indices_;         // [NK, passing] int32, counted from the block's first row + selected_from_
   int64_t selected_from_ = 0;
-  BufferPtr received_;            // apb: per rank [passing, NK*D] keys, then values
-  OwnedKeyValues all_;            // full: [document, NK*D] twice
+  BufferPtr received_;              // apb: per rank [passing, NK*D] keys, then values
+  OwnedKeyValues all_;              // full: [document, NK*D] twice
   std::vector<KeyValues> earlier_;  // what the ranks before this one passed on, in rank order
 };
 
-Prefill::Prefill(const Model& model, Exchange& exchange, const PrefillRequest& request, const Layout& layout, Control& control)
-    : model_(model), backend_(*model.backend), exchange_(exchange), request_(request), layout_(layout), control_(control),
-      heads_(model.config.heads), rank_(static_cast<size_t>(exchange.rank())),
+Prefill::Prefill(const Model& model, Exchange& exchange, const PrefillRequest& request, const Layout& layout,
+                 Control& control)
+    : model_(model), backend_(*model.backend), exchange_(exchange), request_(request), layout_(layout),
+      control_(control), heads_(model.config.heads), rank_(static_cast<size_t>(exchange.rank())),
       kv_columns_(heads_.key_value * heads_.dimension),
-      chunk_(std::max<int64_t>(1, std::min<int64_t>(request.chunk_rows, layout.anchor_length + static_cast<int64_t>(request.block.size())))),
+      chunk_(std::clamp<int64_t>(layout.anchor_length + static_cast<int64_t>(request.block.size()), 1, request.chunk_rows)),
       forward_(model, chunk_) {
   const Layout::Block& block = layout.blocks[rank_];
   document_.tokens = request.layout.document_tokens;
@@ -152,7 +155,8 @@ void Prefill::project(const Layer& layer, const Piece& piece, float* scores) {
     forward_.project(layer, rows_of(backend_, x_.view, row, count), piece.position + first,
                      rows_of(backend_, q_.view, row, count), rows_of(backend_, piece.kv, first, count), chunk_scores);
     if (!scores) return;
-    const size_t wide = static_cast<size_t>(x_.view.rows) * sizeof(float), narrow = static_cast<size_t>(count) * sizeof(float);
+    const size_t wide = static_cast<size_t>(x_.view.rows) * sizeof(float),
+                 narrow = static_cast<size_t>(count) * sizeof(float);
     backend_.copy_rows(scores + row, wide, chunk_scores, narrow, narrow, heads_.key_value);
   });
 }
@@ -164,7 +168,8 @@ void Prefill::select(int64_t layer) {
   const int64_t first = rank_ == 0 ? std::min(layout_.anchor_document, block_.rows) : 0;
   const Layout::Block& block = layout_.blocks[rank_];
   if (by_chance_) {
-    const RandomSelection chosen = select_random(request_.select_seed, layer, heads_.key_value, block.start, block.end, first, count);
+    const RandomSelection chosen =
+        select_random(request_.select_seed, layer, heads_.key_value, block.start, block.end, first, count);
     if (count > 0) backend_.upload(indices_->data(), chosen.indices.data(), chosen.indices.size() * sizeof(int32_t));
     backend_.synchronize();  // `chosen` ends here
     selected_from_ = 0;
@@ -173,7 +178,8 @@ void Prefill::select(int64_t layer) {
   auto* device = static_cast<float*>(scores_->data());
   backend_.max_pool(device, heads_.key_value, rows);  // over [anchor | block]: the edge sees the anchor
   if (count > 0)
-    backend_.top_indices(device, heads_.key_value, rows, anchor_.rows + first, count, static_cast<int32_t*>(indices_->data()));
+    backend_.top_indices(device, heads_.key_value, rows, anchor_.rows + first, count,
+                         static_cast<int32_t*>(indices_->data()));
   selected_from_ = anchor_.rows;
   if (!control_.trace) return;
   std::vector<float> scores(static_cast<size_t>(heads_.key_value * rows));
@@ -200,7 +206,8 @@ void Prefill::share(int64_t layer) {
   if (exchange_.size() == 1 || request_.layout.method == Method::Star) return;
   if (request_.layout.method == Method::Apb) return share_passing();
   std::vector<size_t> bytes;
-  for (const Layout::Block& block : layout_.blocks) bytes.push_back(static_cast<size_t>(block.end - block.start) * row_bytes());
+  for (const Layout::Block& block : layout_.blocks)
+    bytes.push_back(static_cast<size_t>(block.end - block.start) * row_bytes());
   const OwnedKeyValues& own = document_.cache[static_cast<size_t>(layer)];
   exchange_.gather(own.keys.view.data, all_.keys.view.data, bytes);
   exchange_.gather(own.values.view.data, all_.values.view.data, bytes);
@@ -221,7 +228,8 @@ void Prefill::share_passing() {
     at += 2 * half;
   }
   if (own.keys.rows > 0)
-    backend_.gather(block_.kv, static_cast<const int32_t*>(indices_->data()), own.keys.rows, -selected_from_, heads_, own);
+    backend_.gather(block_.kv, static_cast<const int32_t*>(indices_->data()), own.keys.rows, -selected_from_, heads_,
+                    own);
   exchange_.gather(own.keys.data, received_->data(), bytes);
 }
 
@@ -252,8 +260,8 @@ void Prefill::record_norms() {
 
 }  // namespace
 
-Document prefill_document(const Model& model, Exchange& exchange, const PrefillRequest& request,
-                          const Layout& layout, Control& control) {
+Document prefill_document(const Model& model, Exchange& exchange, const PrefillRequest& request, const Layout& layout,
+                          Control& control) {
   return Prefill(model, exchange, request, layout, control).run();
 }
 

@@ -14,8 +14,8 @@ double random_score(uint64_t seed, int64_t layer, int64_t head, int64_t token) {
   return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-RandomSelection select_random(uint64_t seed, int64_t layer, int64_t key_value_heads, int64_t start,
-                              int64_t end, int64_t first, int64_t count) {
+RandomSelection select_random(uint64_t seed, int64_t layer, int64_t key_value_heads, int64_t start, int64_t end,
+                              int64_t first, int64_t count) {
   RandomSelection out;
   const auto rows = static_cast<size_t>(end - start);
   std::vector<double> scores(rows);

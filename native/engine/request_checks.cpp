@@ -10,11 +10,13 @@ namespace {
 
 EngineError invalid(const std::string& what) { return {"invalid_argument", what}; }
 
-std::optional<EngineError> refuse_tokens(const Model& model, const std::string& field, std::span<const uint32_t> tokens) {
+std::optional<EngineError> refuse_tokens(const Model& model, const std::string& field,
+                                         std::span<const uint32_t> tokens) {
   const auto bad = std::find_if(tokens.begin(), tokens.end(), [&](uint32_t t) { return t >= model.config.vocabulary; });
   if (bad == tokens.end()) return std::nullopt;
-  return invalid(field + "[" + std::to_string(bad - tokens.begin()) + "] is token " + std::to_string(*bad) + ", but the model has " +
-                 std::to_string(model.config.vocabulary) + " tokens; use the model's own tokenizer");
+  return invalid(field + "[" + std::to_string(bad - tokens.begin()) + "] is token " + std::to_string(*bad) +
+                 ", but the model has " + std::to_string(model.config.vocabulary) +
+                 " tokens; use the model's own tokenizer");
 }
 
 void check_tokens(const Model& model, const std::string& field, std::span<const uint32_t> tokens) {
@@ -26,7 +28,8 @@ void check_positions(const Model& model, int64_t count, const std::string& what)
   int64_t most = std::numeric_limits<int32_t>::max();
   if (model.config.max_positions > 0) most = std::min(most, model.config.max_positions);
   if (count > most)
-    throw EngineError("too_long", what + " needs " + std::to_string(count) + " positions, the model has " + std::to_string(most) +
+    throw EngineError("too_long", what + " needs " + std::to_string(count) + " positions, the model has " +
+                                      std::to_string(most) +
                                       "; shorten the document or use a model with a longer context");
 }
 
@@ -39,7 +42,8 @@ std::optional<EngineError> refuse_length(const std::string& field, size_t found,
 class Hash {
  public:
   Hash& add(int64_t word) {
-    for (int shift = 0; shift < 64; shift += 8) value_ = (value_ ^ (static_cast<uint64_t>(word) >> shift & 0xFF)) * 0x100000001B3;
+    for (int shift = 0; shift < 64; shift += 8)
+      value_ = (value_ ^ (static_cast<uint64_t>(word) >> shift & 0xFF)) * 0x100000001B3;
     return *this;
   }
   Hash& add(std::span<const uint32_t> tokens) {
@@ -49,8 +53,14 @@ class Hash {
   }
   Hash& add(const Model& model) {
     const Config& c = model.config;
-    return add(c.hidden).add(c.intermediate).add(c.layers).add(c.heads.query).add(c.heads.key_value).add(c.heads.dimension)
-        .add(c.vocabulary).add(static_cast<int64_t>(model.backend->element_bytes()));
+    return add(c.hidden)
+        .add(c.intermediate)
+        .add(c.layers)
+        .add(c.heads.query)
+        .add(c.heads.key_value)
+        .add(c.heads.dimension)
+        .add(c.vocabulary)
+        .add(static_cast<int64_t>(model.backend->element_bytes()));
   }
   uint64_t value() const { return value_; }
 
@@ -66,8 +76,10 @@ bool anchor_has_query(const PrefillRequest& request, const Layout& layout) {
 
 void check_prefill(const Model& model, int ranks, const PrefillRequest& request, const Layout& layout) {
   if (request.layout.ranks != ranks)
-    throw invalid("layout.ranks is " + std::to_string(request.layout.ranks) + ", but the communicator joins " + std::to_string(ranks));
-  if (request.chunk_rows < 1) throw invalid("chunk_rows is " + std::to_string(request.chunk_rows) + "; it must be at least 1");
+    throw invalid("layout.ranks is " + std::to_string(request.layout.ranks) + ", but the communicator joins " +
+                  std::to_string(ranks));
+  if (request.chunk_rows < 1)
+    throw invalid("chunk_rows is " + std::to_string(request.chunk_rows) + "; it must be at least 1");
   check_positions(model, std::max(request.layout.document_tokens, layout.anchor_length), "the document");
   if (anchor_has_query(request, layout)) {
     if (const auto error = refuse_length("query", request.query.size(), request.layout.query_tokens)) throw *error;
@@ -76,10 +88,12 @@ void check_prefill(const Model& model, int ranks, const PrefillRequest& request,
   const bool passes = std::any_of(layout.passing.begin(), layout.passing.end(), [](int64_t n) { return n > 0; });
   if (passes && request.select == Select::Heads && !model.has_retaining_heads)
     throw invalid("method apb with passing_length " + std::to_string(request.layout.passing_length) +
-                  " selects with retaining heads, and the model has none; add retaining_heads.safetensors, or choose star or full");
+                  " selects with retaining heads, and the model has none; add retaining_heads.safetensors, or choose "
+                  "star or full");
 }
 
-std::optional<EngineError> refuse_prefill(const Model& model, int rank, const PrefillRequest& request, const Layout& layout) {
+std::optional<EngineError> refuse_prefill(const Model& model, int rank, const PrefillRequest& request,
+                                          const Layout& layout) {
   const Layout::Block& block = layout.blocks[static_cast<size_t>(rank)];
   if (auto error = refuse_length("block", request.block.size(), block.end - block.start)) return error;
   if (auto error = refuse_tokens(model, "block", request.block)) return error;
@@ -96,16 +110,19 @@ void check_decode(const Model& model, int64_t document_tokens, const DecodeReque
   if (!std::isfinite(request.temperature) || request.temperature < 0)
     throw invalid("temperature is " + std::to_string(request.temperature) + "; it must be 0 (greedy) or above");
   if (most > std::numeric_limits<int32_t>::max())
-    throw EngineError("too_long", "max_new_tokens is " + std::to_string(most) + ", beyond any model's context; lower it");
+    throw EngineError("too_long",
+                      "max_new_tokens is " + std::to_string(most) + ", beyond any model's context; lower it");
   // The last new token is never fed back, so that it needs no position.
-  check_positions(model, document_tokens + static_cast<int64_t>(request.query.size()) + most - 1, "the document with question and answer");
+  check_positions(model, document_tokens + static_cast<int64_t>(request.query.size()) + most - 1,
+                  "the document with question and answer");
   if (request.teacher.empty()) return;
   check_tokens(model, "teacher", request.teacher);
   const bool ends = std::any_of(request.teacher.begin(), request.teacher.end(), [&](uint32_t token) {
     return std::find(request.eos.begin(), request.eos.end(), token) != request.eos.end();
   });
   if (!ends && static_cast<int64_t>(request.teacher.size()) < most)
-    throw invalid("teacher has " + std::to_string(request.teacher.size()) + " tokens without an eos; it must have max_new_tokens, " + std::to_string(most));
+    throw invalid("teacher has " + std::to_string(request.teacher.size()) +
+                  " tokens without an eos; it must have max_new_tokens, " + std::to_string(most));
 }
 
 uint64_t fingerprint(const Model& model, const PrefillRequest& request, const Layout& layout) {
@@ -120,7 +137,14 @@ uint64_t fingerprint(const Model& model, const PrefillRequest& request, const La
 }
 
 uint64_t fingerprint(const Model& model, int64_t document_tokens, const DecodeRequest& request) {
-  return Hash().add(model).add(document_tokens).add(request.query).add(request.max_new_tokens).add(request.eos).add(request.teacher).value();
+  return Hash()
+      .add(model)
+      .add(document_tokens)
+      .add(request.query)
+      .add(request.max_new_tokens)
+      .add(request.eos)
+      .add(request.teacher)
+      .value();
 }
 
 }  // namespace longhaul

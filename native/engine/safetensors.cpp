@@ -24,8 +24,8 @@ constexpr size_t kMaxIndex = 64 << 20;
 /// Bytes of one element, 0 for an unknown type.
 size_t dtype_bytes(const std::string& dtype) {
   static const std::map<std::string, size_t> kBytes = {
-      {"BOOL", 1}, {"U8", 1}, {"I8", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"U16", 2}, {"I16", 2},
-      {"F16", 2}, {"BF16", 2}, {"U32", 4}, {"I32", 4}, {"F32", 4}, {"U64", 8}, {"I64", 8}, {"F64", 8}};
+      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"U16", 2}, {"I16", 2}, {"F16", 2},
+      {"BF16", 2}, {"U32", 4}, {"I32", 4}, {"F32", 4},     {"U64", 8},     {"I64", 8}, {"F64", 8}};
   const auto at = kBytes.find(dtype);
   return at == kBytes.end() ? 0 : at->second;
 }
@@ -40,14 +40,16 @@ size_t tensor_bytes(const std::string& file, const std::string& name, const Tens
 }
 
 /// One entry of the header: {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]}.
-TensorView read_entry(const std::shared_ptr<const MappedFile>& file, size_t data_start, const std::string& name, const Json& entry) {
+TensorView read_entry(const std::shared_ptr<const MappedFile>& file, size_t data_start, const std::string& name,
+                      const Json& entry) {
   const std::string& path = file->path();
   TensorView tensor;
   tensor.file = file;
   const Json* dtype = entry.find("dtype");
   const Json* shape = entry.find("shape");
   const Json* offsets = entry.find("data_offsets");
-  if (!dtype || !dtype->string() || !shape || !shape->array() || !offsets || !offsets->array() || offsets->array()->size() != 2)
+  if (!dtype || !dtype->string() || !shape || !shape->array() || !offsets || !offsets->array() ||
+      offsets->array()->size() != 2)
     fail(path, name, "its header entry needs a dtype, a shape and two data_offsets");
   tensor.dtype = *dtype->string();
   if (dtype_bytes(tensor.dtype) == 0) fail(path, name, "dtype '" + tensor.dtype + "' is not known");
@@ -59,13 +61,15 @@ TensorView read_entry(const std::shared_ptr<const MappedFile>& file, size_t data
   const size_t available = file->bytes() - data_start;
   if (!begin || !end || *begin < 0 || *end < *begin) fail(path, name, "data_offsets are no range");
   if (static_cast<uint64_t>(*end) > available)
-    fail(path, name, "data ends at byte " + std::to_string(*end) + " of " + std::to_string(available) +
-                         "; the file is truncated, download it again");
+    fail(path, name,
+         "data ends at byte " + std::to_string(*end) + " of " + std::to_string(available) +
+             "; the file is truncated, download it again");
   tensor.data = file->data() + data_start + *begin;
   tensor.bytes = static_cast<size_t>(*end - *begin);
   if (const size_t want = tensor_bytes(path, name, tensor); want != tensor.bytes)
-    fail(path, name, "shape " + shape_text(tensor.shape) + " of " + tensor.dtype + " needs " + std::to_string(want) +
-                         " bytes, data_offsets hold " + std::to_string(tensor.bytes));
+    fail(path, name,
+         "shape " + shape_text(tensor.shape) + " of " + tensor.dtype + " needs " + std::to_string(want) +
+             " bytes, data_offsets hold " + std::to_string(tensor.bytes));
   return tensor;
 }
 
@@ -100,8 +104,12 @@ void Checkpoint::add_file(const std::string& path) {
   if (file->bytes() < 8) fail(path, std::to_string(file->bytes()) + " bytes cannot hold a header");
   uint64_t size = 0;
   for (int i = 7; i >= 0; --i) size = size << 8 | std::to_integer<uint64_t>(file->data()[i]);
-  if (size > kMaxHeader) fail(path, "header of " + std::to_string(size) + " bytes, more than the format's limit of 100000000; this is no safetensors file");
-  if (size > file->bytes() - 8) fail(path, "header of " + std::to_string(size) + " bytes in a file of " + std::to_string(file->bytes()) + "; the file is truncated, download it again");
+  if (size > kMaxHeader)
+    fail(path, "header of " + std::to_string(size) +
+                   " bytes, more than the format's limit of 100000000; this is no safetensors file");
+  if (size > file->bytes() - 8)
+    fail(path, "header of " + std::to_string(size) + " bytes in a file of " + std::to_string(file->bytes()) +
+                   "; the file is truncated, download it again");
   Json header;
   try {
     header = Json::parse({reinterpret_cast<const char*>(file->data()) + 8, size}, kMaxHeader);
@@ -144,14 +152,16 @@ Checkpoint Checkpoint::open_directory(const std::string& directory) {
   for (const auto& [name, shard] : *map->object()) {
     const std::string* file = shard.string();
     // A plain name only: a checkpoint may not make us read files outside its directory.
-    if (!file || file->empty() || *file == "." || *file == ".." || file->find_first_of(std::string("/\\\0", 3)) != file->npos)
+    if (!file || file->empty() || *file == "." || *file == ".." ||
+        file->find_first_of(std::string("/\\\0", 3)) != file->npos)
       fail(index_path, name, "shard " + shard.describe() + " is no plain file name");
     shards.insert(*file);
   }
   Checkpoint checkpoint;
   checkpoint.source_ = directory;
   for (const std::string& shard : shards) {
-    if (!std::filesystem::exists(directory + "/" + shard)) fail(index_path, "shard " + shard + " is missing; download it");
+    if (!std::filesystem::exists(directory + "/" + shard))
+      fail(index_path, "shard " + shard + " is missing; download it");
     checkpoint.add_file(directory + "/" + shard);
   }
   for (const auto& [name, shard] : *map->object()) {

@@ -25,7 +25,8 @@ void run(const std::string& name, const MakeBackend& backend, int64_t chunk_rows
   const GoldenCase golden(name);
   auto engines = make_engines(golden, connect_threads(golden.layout.ranks), backend);
   const CaseErrors e = run_case(golden, engines, chunk_rows);
-  std::printf("     logits %.1e std, lse %.1e, merged %.1e, hidden %.1e, scores %.1e, norms %.1e\n", e.logits, e.lse, e.merged_lse, e.hidden, e.scores, e.norms);
+  std::printf("     logits %.1e std, lse %.1e, merged %.1e, hidden %.1e, scores %.1e, norms %.1e\n", e.logits, e.lse,
+              e.merged_lse, e.hidden, e.scores, e.norms);
 }
 
 void add(const std::string& name, const std::string& how, const MakeBackend& backend, int64_t chunk_rows) {
@@ -35,9 +36,12 @@ void add(const std::string& name, const std::string& how, const MakeBackend& bac
 /// A test per case, so that TESTS=apb-r8 picks some.
 const bool registered = [] {
   for (const std::string& name : golden_case_names()) add(name, "on the cpu backend", cpu, kWhole);
-  for (const char* name : {"apb-r8", "apb-r4-uneven", "star-r4-uneven", "full-r4"}) add(name, "on plain loops", plain, kWhole);
-  for (const char* name : {"apb-r2-eos", "apb-r4-small-first-block", "star-r3-default-anchor", "full-r4"}) add(name, "in chunks of 7 rows", cpu, 7);
-  for (const char* name : {"apb-r3-random", "full-r4"}) add(name, "with device memory staged through the host", device, 50);
+  for (const char* name : {"apb-r8", "apb-r4-uneven", "star-r4-uneven", "full-r4"})
+    add(name, "on plain loops", plain, kWhole);
+  for (const char* name : {"apb-r2-eos", "apb-r4-small-first-block", "star-r3-default-anchor", "full-r4"})
+    add(name, "in chunks of 7 rows", cpu, 7);
+  for (const char* name : {"apb-r3-random", "full-r4"})
+    add(name, "with device memory staged through the host", device, 50);
   return true;
 }();
 
@@ -47,7 +51,8 @@ TEST("golden case apb-r4-uneven over tcp") {
   const GoldenCase golden("apb-r4-uneven");
   comm_test::Listeners listeners(golden.layout.ranks);
   std::vector<std::unique_ptr<Communicator>> communicators(static_cast<size_t>(golden.layout.ranks));
-  comm_test::on_threads(golden.layout.ranks, [&](int r) { communicators[static_cast<size_t>(r)] = listeners.connect(r); });
+  comm_test::on_threads(golden.layout.ranks,
+                        [&](int r) { communicators[static_cast<size_t>(r)] = listeners.connect(r); });
   auto engines = make_engines(golden, std::move(communicators), cpu);
   run_case(golden, engines, kWhole);
 }

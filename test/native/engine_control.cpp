@@ -167,9 +167,12 @@ TEST("requests that are wrong on all ranks are refused on all ranks, and the coh
   };
   refused("invalid_argument: layout.ranks is 2, but the communicator joins 3", [](auto& r) { r.layout.ranks = 2; });
   refused("invalid_argument: chunk_rows is 0", [](auto& r) { r.chunk_rows = 0; });
-  refused("too_long: the document needs 4097 positions, the model has 4096", [](auto& r) { r.layout.document_tokens = 4097; });
-  refused("invalid_argument: query has 0 tokens, the layout needs 8", [&](auto& r) { r.layout.anchor_length = 40, r.query = none; });
-  refused("invalid_argument: query[1] is token 288, but the model has 288", [&](auto& r) { r.layout.anchor_length = 40, r.layout.query_tokens = 2, r.query = bad; });
+  refused("too_long: the document needs 4097 positions, the model has 4096",
+          [](auto& r) { r.layout.document_tokens = 4097; });
+  refused("invalid_argument: query has 0 tokens, the layout needs 8",
+          [&](auto& r) { r.layout.anchor_length = 40, r.query = none; });
+  refused("invalid_argument: query[1] is token 288, but the model has 288",
+          [&](auto& r) { r.layout.anchor_length = 40, r.layout.query_tokens = 2, r.query = bad; });
 
   rethrow(cohort.prefill([](int, PrefillRequest&) {}));
   const auto wrong = [&](const std::string& part, const std::function<void(DecodeRequest&)>& change) {
@@ -187,11 +190,13 @@ TEST("requests that are wrong on all ranks are refused on all ranks, and the coh
 TEST("a request that is wrong on one rank is refused on all ranks, and the cohort works on") {
   Cohort cohort("apb-r3-random");
   const std::vector<uint32_t> bad{288}, none;
-  const auto refused = [&](int who, const std::string& own, const std::string& others, const std::function<void(PrefillRequest&)>& change) {
+  const auto refused = [&](int who, const std::string& own, const std::string& others,
+                           const std::function<void(PrefillRequest&)>& change) {
     const auto errors = cohort.prefill([&](int rank, PrefillRequest& request) {
       if (rank == who) change(request);
     });
-    for (int r = 0; r < cohort.ranks; ++r) CHECK_CONTAINS(error_text(errors[static_cast<size_t>(r)]), r == who ? own : others);
+    for (int r = 0; r < cohort.ranks; ++r)
+      CHECK_CONTAINS(error_text(errors[static_cast<size_t>(r)]), r == who ? own : others);
   };
   const std::string others = "invalid_argument: rank 1 refused its part of this call";
   refused(1, "invalid_argument: block has 0 tokens, the layout needs 57", others, [&](auto& r) { r.block = none; });
@@ -199,20 +204,24 @@ TEST("a request that is wrong on one rank is refused on all ranks, and the cohor
   const std::string differs = "invalid_argument: rank 2 was given another request or model than rank 0";
   refused(2, differs, differs, [](auto& r) { r.select_seed = 5; });
   rethrow(cohort.prefill([](int, PrefillRequest&) {}));
-  all_say(cohort.decode([&](int rank, DecodeRequest& request) { request.max_new_tokens += rank == 1; }), "rank 1 was given another request");
+  all_say(cohort.decode([&](int rank, DecodeRequest& request) { request.max_new_tokens += rank == 1; }),
+          "rank 1 was given another request");
   cohort.answer_correctly();
 }
 
 TEST("apb without retaining heads is refused, unless nothing is selected by them") {
   const GoldenCase golden("apb-r3-no-anchor");
   TemporaryFolder folder;
-  for (const char* file : {"config.json", "model.safetensors"}) std::filesystem::copy(golden.model_directory + "/" + file, folder / file);
+  for (const char* file : {"config.json", "model.safetensors"})
+    std::filesystem::copy(golden.model_directory + "/" + file, folder / file);
   auto hub = connect_threads(golden.layout.ranks);
   const auto errors = run_ranks(golden.layout.ranks, [&](int rank) {
-    Engine engine(Model::load(folder.path(), std::nullopt, std::make_shared<PlainBackend>()), std::move(hub[static_cast<size_t>(rank)]));
+    Engine engine(Model::load(folder.path(), std::nullopt, std::make_shared<PlainBackend>()),
+                  std::move(hub[static_cast<size_t>(rank)]));
     Control control;
     PrefillRequest request = golden.prefill(rank);
-    CHECK_CONTAINS((CHECK_THROWS(EngineError, "invalid_argument", engine.prefill(request, control))), "the model has none");
+    CHECK_CONTAINS((CHECK_THROWS(EngineError, "invalid_argument", engine.prefill(request, control))),
+                   "the model has none");
     request.select = Select::Random;
     engine.prefill(request, control);
     request.select = Select::Heads;

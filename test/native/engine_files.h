@@ -47,8 +47,9 @@ inline bool contains(const std::string& text, const std::string& part) { return 
 }  // namespace longhaul::testing
 
 /// The text must hold the part; shows both when it does not.
-#define CHECK_CONTAINS(text, part)                                                                          \
-  do {                                                                                                      \
-    const std::string text_ = (text);                                                                       \
-    if (!longhaul::testing::contains(text_, part)) check::fail(__FILE__, __LINE__, "'" + text_ + "' lacks '" + (part) + "'"); \
+#define CHECK_CONTAINS(text, part)                                               \
+  do {                                                                           \
+    const std::string text_ = (text);                                            \
+    if (!longhaul::testing::contains(text_, part))                               \
+      check::fail(__FILE__, __LINE__, "'" + text_ + "' lacks '" + (part) + "'"); \
   } while (0)

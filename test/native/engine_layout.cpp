@@ -18,7 +18,9 @@ LayoutRequest apb(int ranks, int64_t document, int64_t query, int64_t anchor, in
   request.passing_length = passing;
   return request;
 }
-std::string refusal(const LayoutRequest& request) { return CHECK_THROWS(EngineError, "invalid_argument", plan_layout(request)); }
+std::string refusal(const LayoutRequest& request) {
+  return CHECK_THROWS(EngineError, "invalid_argument", plan_layout(request));
+}
 
 std::vector<int64_t> lengths(const Layout& layout) {
   std::vector<int64_t> out;

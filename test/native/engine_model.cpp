@@ -14,7 +14,8 @@ using namespace longhaul::testing;
 namespace {
 
 const std::string kModel = "test/cases/models/llama-d32";
-const std::string kConfig = R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 3,
+const std::string kConfig =
+    R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 3,
  "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 288, "rms_norm_eps": 1e-05, "max_position_embeddings": 4096})";
 
 /// kConfig with more fields; a later one replaces an earlier one.
@@ -32,7 +33,9 @@ Config config(const std::string& text) {
   const TemporaryFolder folder;
   return load_config(folder.write("config.json", text));
 }
-std::string refusal(const std::string& code, const std::string& fields) { return CHECK_THROWS(EngineError, code, config(with(fields))); }
+std::string refusal(const std::string& code, const std::string& fields) {
+  return CHECK_THROWS(EngineError, code, config(with(fields)));
+}
 
 /// A copy of the small model's folder that a test may break.
 struct ModelCopy : TemporaryFolder {
@@ -54,23 +57,32 @@ struct ModelCopy : TemporaryFolder {
 
 TEST("config reads defaults, head_dim and RoPE scaling") {
   const Config plain = config(kConfig);
-  CHECK(plain.heads.dimension == 32 && plain.rope.inverse_frequencies.size() == 16 && !plain.tied_embeddings.has_value());
+  CHECK(plain.heads.dimension == 32 && plain.rope.inverse_frequencies.size() == 16 &&
+        !plain.tied_embeddings.has_value());
   CHECK_NEAR(plain.rope.inverse_frequencies[8], 0.01, 1e-15);
   CHECK(config(with("\"head_dim\": 64")).heads.dimension == 64);
   CHECK(config(with("\"num_key_value_heads\": null")).heads.key_value == 4);
   CHECK(config(with("\"tie_word_embeddings\": true")).tied_embeddings == true);
-  CHECK_NEAR(config(with(R"("rope_scaling": {"type": "linear", "factor": 4.0})")).rope.inverse_frequencies[8], 0.0025, 1e-15);
-  CHECK_NEAR(config(with(R"("rope_parameters": {"rope_type": "default", "rope_theta": 1e6})")).rope.inverse_frequencies[8], 0.001, 1e-15);
-  const Rope llama3 = config(with(R"("rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64})")).rope;
-  CHECK(llama3.inverse_frequencies[0] == 1.0);                   // fast pairs stay
-  CHECK_NEAR(llama3.inverse_frequencies[8], 0.01 / 8, 1e-15);    // slow ones are interpolated
+  CHECK_NEAR(config(with(R"("rope_scaling": {"type": "linear", "factor": 4.0})")).rope.inverse_frequencies[8], 0.0025,
+             1e-15);
+  CHECK_NEAR(
+      config(with(R"("rope_parameters": {"rope_type": "default", "rope_theta": 1e6})")).rope.inverse_frequencies[8],
+      0.001, 1e-15);
+  const Rope llama3 =
+      config(
+          with(
+              R"("rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64})"))
+          .rope;
+  CHECK(llama3.inverse_frequencies[0] == 1.0);                 // fast pairs stay
+  CHECK_NEAR(llama3.inverse_frequencies[8], 0.01 / 8, 1e-15);  // slow ones are interpolated
 }
 
 TEST("config names the field, its value and the remedy") {
   CHECK_CONTAINS(refusal("config", "\"hidden_size\": \"128\""), "hidden_size is '128'; it must be a whole number");
   CHECK_CONTAINS(refusal("config", "\"hidden_size\": -1"), "hidden_size is -1");
   CHECK_CONTAINS(refusal("config", "\"hidden_size\": null"), "hidden_size is missing");
-  CHECK_CONTAINS(refusal("config", "\"hidden_size\": 130"), "hidden_size is 130; it must be an even multiple of num_attention_heads, 4");
+  CHECK_CONTAINS(refusal("config", "\"hidden_size\": 130"),
+                 "hidden_size is 130; it must be an even multiple of num_attention_heads, 4");
   CHECK_CONTAINS(refusal("config", "\"num_key_value_heads\": 3"), "a divisor of num_attention_heads");
   CHECK_CONTAINS(refusal("config", "\"head_dim\": 33"), "even");
   CHECK_CONTAINS(refusal("config", "\"vocab_size\": 1e3"), "vocab_size");
@@ -87,8 +99,10 @@ TEST("config refuses models that would be computed wrongly") {
   CHECK_CONTAINS(refusal("unsupported", "\"architectures\": [\"MistralForCausalLM\"]"), "'MistralForCausalLM'");
   CHECK_CONTAINS(refusal("unsupported", "\"hidden_act\": \"gelu\""), "hidden_act is 'gelu'");
   CHECK_CONTAINS(refusal("unsupported", "\"use_sliding_window\": true"), "use_sliding_window");
-  CHECK_CONTAINS(refusal("unsupported", "\"layer_types\": [\"full_attention\", \"sliding_attention\"]"), "layer_types is 'sliding_attention'");
-  CHECK_CONTAINS(refusal("unsupported", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0}"), "rope_scaling.rope_type is 'yarn'");
+  CHECK_CONTAINS(refusal("unsupported", "\"layer_types\": [\"full_attention\", \"sliding_attention\"]"),
+                 "layer_types is 'sliding_attention'");
+  CHECK_CONTAINS(refusal("unsupported", "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0}"),
+                 "rope_scaling.rope_type is 'yarn'");
   CHECK_CONTAINS(refusal("unsupported", "\"partial_rotary_factor\": 0.5"), "partial_rotary_factor");
   CHECK_CONTAINS(refusal("unsupported", "\"quantization_config\": {}"), "quantization_config");
 }
@@ -96,7 +110,9 @@ TEST("config refuses models that would be computed wrongly") {
 TEST("a model whose tensors do not fit its config is refused by file, tensor and shapes") {
   const ModelCopy copy;
   copy.edit("config.json", "\"vocab_size\": 288", "\"vocab_size\": 287");
-  CHECK_CONTAINS(copy.refusal("safetensors"), copy / "model.safetensors: tensor 'model.embed_tokens.weight': has shape [288, 128], the model needs [287, 128]");
+  CHECK_CONTAINS(
+      copy.refusal("safetensors"),
+      copy / "model.safetensors: tensor 'model.embed_tokens.weight': has shape [288, 128], the model needs [287, 128]");
   copy.edit("config.json", "\"vocab_size\": 287", "\"vocab_size\": 288");
   copy.edit("model.safetensors", "model.layers.2.mlp.down_proj", "model.layers.2.mlp.dawn_proj");
   CHECK_CONTAINS(copy.refusal("safetensors"), "tensor 'model.layers.2.mlp.down_proj.weight': is missing");

@@ -14,7 +14,8 @@ std::string padded(std::string header) {
   return header;
 }
 
-const std::string kHeader = padded(R"({"__metadata__":{"format":"pt"},"a":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]},"b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}})");
+const std::string kHeader = padded(
+    R"({"__metadata__":{"format":"pt"},"a":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]},"b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}})");
 const std::string kData(20, '\1');
 
 std::string refusal(const std::string& bytes) {
@@ -44,12 +45,17 @@ TEST("safetensors hands out tensors in place") {
 
 TEST("safetensors names file, tensor and both shapes of a tensor that does not fit") {
   const TemporaryFolder folder;
-  const std::string path = folder.write("x.safetensors", safetensors_bytes(
-      padded(R"({"a":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]},"i":{"dtype":"I32","shape":[2],"data_offsets":[12,20]}})"), kData));
+  const std::string path = folder.write(
+      "x.safetensors",
+      safetensors_bytes(
+          padded(
+              R"({"a":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]},"i":{"dtype":"I32","shape":[2],"data_offsets":[12,20]}})"),
+          kData));
   const Checkpoint file = Checkpoint::open_file(path);
   const std::string shape = CHECK_THROWS(EngineError, "safetensors", file.tensor("a", 3, 2));
   CHECK_CONTAINS(shape, path + ": tensor 'a': has shape [2, 3], the model needs [3, 2]");
-  CHECK_CONTAINS((CHECK_THROWS(EngineError, "safetensors", file.tensor("c", 1, 7))), "tensor 'c': is missing; the model needs it with shape [7]");
+  CHECK_CONTAINS((CHECK_THROWS(EngineError, "safetensors", file.tensor("c", 1, 7))),
+                 "tensor 'c': is missing; the model needs it with shape [7]");
   CHECK_CONTAINS((CHECK_THROWS(EngineError, "safetensors", file.tensor("i", 1, 2))), "tensor 'i': is I32");
 }
 
@@ -75,10 +81,12 @@ TEST("safetensors refuses malformed headers") {
   CHECK_CONTAINS(refusal("[2,3]", "[2,3.0]"), "which is no size");
   CHECK_CONTAINS(refusal("BF16", "B16"), "dtype 'B16' is not known");
   CHECK_CONTAINS(refusal("\"shape\"", "\"shap\""), "needs a dtype, a shape");
-  CHECK_CONTAINS(refusal("\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[12,20]}", "\"b\":3"), "needs a dtype");
+  CHECK_CONTAINS(refusal("\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[12,20]}", "\"b\":3"),
+                 "needs a dtype");
   CHECK_CONTAINS(refusal(safetensors_bytes(kHeader, kData + "x")), "1 bytes after the last tensor");
   CHECK_CONTAINS(refusal(safetensors_bytes("[]", "")), "expected an object");
-  CHECK_CONTAINS(refusal(safetensors_bytes(R"({"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", "12345678")), "a hole");
+  CHECK_CONTAINS(refusal(safetensors_bytes(R"({"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", "12345678")),
+                 "a hole");
   CHECK_CONTAINS(refusal(std::string("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF{}", 10)), "more than the format's limit");
 }
 
@@ -112,8 +120,12 @@ TEST("safetensors survives flipped bits of size and header") {
 
 TEST("a sharded checkpoint is read through its index, and a bad index is refused") {
   const TemporaryFolder folder;
-  const auto shard = [](const std::string& name) { return safetensors_bytes("{\"" + name + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "1234"); };
-  const auto index = [&](const std::string& map) { folder.write("model.safetensors.index.json", "{\"weight_map\": " + map + "}"); };
+  const auto shard = [](const std::string& name) {
+    return safetensors_bytes("{\"" + name + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", "1234");
+  };
+  const auto index = [&](const std::string& map) {
+    folder.write("model.safetensors.index.json", "{\"weight_map\": " + map + "}");
+  };
   const auto refused = [&](const std::string& map) {
     index(map);
     return CHECK_THROWS(EngineError, "safetensors", Checkpoint::open_directory(folder.path()));
@@ -129,7 +141,8 @@ TEST("a sharded checkpoint is read through its index, and a bad index is refused
   CHECK_CONTAINS(refused(R"({"b": "one.safetensors"})"), "tensor 'b': is not in its shard one.safetensors");
   CHECK_CONTAINS(refused(R"({"a": "two.safetensors", "b": "one.safetensors"})"), "is not in its shard");
   CHECK_CONTAINS(refused(R"({"a": "one.safetensors", "c": "again.safetensors"})"), "is also in");
-  for (const char* name : {"../one.safetensors", "/etc/passwd", "..", ".", "", "x/../one.safetensors", "a\\\\b", "one.safetensors\\u0000"})
+  for (const char* name :
+       {"../one.safetensors", "/etc/passwd", "..", ".", "", "x/../one.safetensors", "a\\\\b", "one.safetensors\\u0000"})
     CHECK_CONTAINS(refused("{\"a\": \"" + std::string(name) + "\"}"), "is no plain file name");
   CHECK_CONTAINS(refused("{}"), "needs a weight_map");
   CHECK_CONTAINS(refused("{"), "JSON");
@@ -137,5 +150,6 @@ TEST("a sharded checkpoint is read through its index, and a bad index is refused
 
 TEST("a checkpoint folder without weights is refused by name") {
   const TemporaryFolder folder;
-  CHECK_CONTAINS((CHECK_THROWS(EngineError, "safetensors", Checkpoint::open_directory(folder.path()))), "model.safetensors: cannot be opened");
+  CHECK_CONTAINS((CHECK_THROWS(EngineError, "safetensors", Checkpoint::open_directory(folder.path()))),
+                 "model.safetensors: cannot be opened");
 }

@@ -43,6 +43,7 @@ TEST("sampler follows softmax of logits over temperature") {
 
 TEST("sampler refuses logits that are not finite") {
   Sampler sampler(0, 0);
-  const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                       -std::numeric_limits<float>::infinity()};
   for (const float value : bad) CHECK_THROWS(EngineError, "not_finite", sampler.next(std::vector<float>{0, value}));
 }

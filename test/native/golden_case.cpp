@@ -28,22 +28,28 @@ int64_t integer(const Json& json, const std::string& key) { return *json.find(ke
 /// Largest difference; infinities must be equal.
 double worst(const std::vector<double>& want, const std::vector<float>& got, const std::string& what) {
   if (want.size() != got.size())
-    check::fail(__FILE__, __LINE__, what + " has " + std::to_string(got.size()) + " values, want " + std::to_string(want.size()));
+    check::fail(__FILE__, __LINE__,
+                what + " has " + std::to_string(got.size()) + " values, want " + std::to_string(want.size()));
   double most = 0;
   for (size_t i = 0; i < want.size(); ++i) {
     if (want[i] == got[i]) continue;  // also equal infinities
     const double error = std::abs(want[i] - got[i]);
-    if (!(error <= 1e30)) check::fail(__FILE__, __LINE__, what + "[" + std::to_string(i) + "] is " + std::to_string(got[i]) + ", want " + std::to_string(want[i]));
+    if (!(error <= 1e30))
+      check::fail(
+          __FILE__, __LINE__,
+          what + "[" + std::to_string(i) + "] is " + std::to_string(got[i]) + ", want " + std::to_string(want[i]));
     most = std::max(most, error);
   }
   return most;
 }
 
 std::vector<double> slice(const std::vector<double>& all, size_t index, size_t size) {
-  return {all.begin() + static_cast<std::ptrdiff_t>(index * size), all.begin() + static_cast<std::ptrdiff_t>((index + 1) * size)};
+  return {all.begin() + static_cast<std::ptrdiff_t>(index * size),
+          all.begin() + static_cast<std::ptrdiff_t>((index + 1) * size)};
 }
 
-void compare_selection(const GoldenCase& golden, const Trace& trace, int rank, int layer, size_t heads, CaseErrors& errors) {
+void compare_selection(const GoldenCase& golden, const Trace& trace, int rank, int layer, size_t heads,
+                       CaseErrors& errors) {
   const std::string suffix = std::string(".").append(std::to_string(layer)).append(".").append(std::to_string(rank));
   const std::vector<double> want = golden.values("selected" + suffix), scores = golden.values("scores" + suffix);
   const auto got = trace.selected.find(layer);
@@ -54,30 +60,39 @@ void compare_selection(const GoldenCase& golden, const Trace& trace, int rank, i
   CHECK(got->second.size() == want.size());
   const size_t count = want.size() / heads;
   for (size_t h = 0; h < heads; ++h) {
-    std::vector<double> a = slice(want, h, count), b(got->second.begin() + static_cast<std::ptrdiff_t>(h * count), got->second.begin() + static_cast<std::ptrdiff_t>((h + 1) * count));
+    std::vector<double> a = slice(want, h, count),
+                        b(got->second.begin() + static_cast<std::ptrdiff_t>(h * count),
+                          got->second.begin() + static_cast<std::ptrdiff_t>((h + 1) * count));
     std::sort(a.begin(), a.end()), std::sort(b.begin(), b.end());
-    if (a != b) check::fail(__FILE__, __LINE__, golden.name + ": selected" + suffix + " differs in head " + std::to_string(h));
+    if (a != b)
+      check::fail(__FILE__, __LINE__, golden.name + ": selected" + suffix + " differs in head " + std::to_string(h));
   }
   errors.scores = std::max(errors.scores, worst(scores, trace.scores.at(layer), golden.name + " scores" + suffix));
 }
 
-void compare_traces(const GoldenCase& golden, const std::vector<Trace>& traces, const Config& config, CaseErrors& errors) {
+void compare_traces(const GoldenCase& golden, const std::vector<Trace>& traces, const Config& config,
+                    CaseErrors& errors) {
   const auto layers = static_cast<size_t>(config.layers), ranks = traces.size();
   const std::vector<double> lse = golden.values("query_lse"), merged = golden.values("query_merged_lse"),
                             hidden = golden.values("query_hidden"), norms = golden.values("cache_norms");
-  const size_t rows = golden.query.size() * static_cast<size_t>(config.heads.query), width = static_cast<size_t>(config.hidden);
+  const size_t rows = golden.query.size() * static_cast<size_t>(config.heads.query),
+               width = static_cast<size_t>(config.hidden);
   const auto raise = [](double& to, double value) { to = std::max(to, value); };
   raise(errors.logits, worst(golden.values("logits"), traces[0].logits, golden.name + " logits") / golden.logit_std);
   for (size_t r = 0; r < ranks; ++r) {
     const Trace& trace = traces[r];
-    CHECK(trace.query_lse.size() == layers && trace.query_merged_lse.size() == layers && trace.query_hidden.size() == layers && trace.cache_norms.size() == layers);
+    CHECK(trace.query_lse.size() == layers && trace.query_merged_lse.size() == layers &&
+          trace.query_hidden.size() == layers && trace.cache_norms.size() == layers);
     for (size_t i = 0; i < layers; ++i) {
       raise(errors.lse, worst(slice(lse, i * ranks + r, rows), trace.query_lse[i], golden.name + " query_lse"));
-      raise(errors.merged_lse, worst(slice(merged, i, rows), trace.query_merged_lse[i], golden.name + " query_merged_lse"));
+      raise(errors.merged_lse,
+            worst(slice(merged, i, rows), trace.query_merged_lse[i], golden.name + " query_merged_lse"));
       raise(errors.hidden, worst(slice(hidden, i, width), trace.query_hidden[i], golden.name + " query_hidden"));
-      const std::vector<float> found{static_cast<float>(trace.cache_norms[i].first), static_cast<float>(trace.cache_norms[i].second)};
+      const std::vector<float> found{static_cast<float>(trace.cache_norms[i].first),
+                                     static_cast<float>(trace.cache_norms[i].second)};
       raise(errors.norms, worst(slice(norms, i * ranks + r, 2), found, golden.name + " cache_norms"));
-      compare_selection(golden, trace, static_cast<int>(r), static_cast<int>(i), static_cast<size_t>(config.heads.key_value), errors);
+      compare_selection(golden, trace, static_cast<int>(r), static_cast<int>(i),
+                        static_cast<size_t>(config.heads.key_value), errors);
     }
   }
   CHECK(errors.logits <= 2e-3);
@@ -104,7 +119,8 @@ void compare_layout(const GoldenCase& golden) {
 
 }  // namespace
 
-GoldenCase::GoldenCase(const std::string& case_name) : name(case_name), tensors(Checkpoint::open_file(std::string(kCases) + case_name + "/expected.safetensors")) {
+GoldenCase::GoldenCase(const std::string& case_name)
+    : name(case_name), tensors(Checkpoint::open_file(std::string(kCases) + case_name + "/expected.safetensors")) {
   const Json json = read_json(std::string(kCases) + name + "/case.json");
   expected = read_json(std::string(kCases) + name + "/expected.json");
   model_directory = std::string(kCases) + name + "/" + *json.find("model")->string();
@@ -164,11 +180,13 @@ std::vector<std::string> golden_case_names() {
   return names;
 }
 
-std::vector<std::unique_ptr<Engine>> make_engines(const GoldenCase& golden, std::vector<std::unique_ptr<Communicator>> communicators,
+std::vector<std::unique_ptr<Engine>> make_engines(const GoldenCase& golden,
+                                                  std::vector<std::unique_ptr<Communicator>> communicators,
                                                   const std::function<std::shared_ptr<Backend>()>& backend) {
   std::vector<std::unique_ptr<Engine>> engines;
   for (auto& communicator : communicators)
-    engines.push_back(std::make_unique<Engine>(Model::load(golden.model_directory, std::nullopt, backend()), std::move(communicator)));
+    engines.push_back(std::make_unique<Engine>(Model::load(golden.model_directory, std::nullopt, backend()),
+                                               std::move(communicator)));
   return engines;
 }
 

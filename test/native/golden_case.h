@@ -38,7 +38,8 @@ struct GoldenCase {
 std::vector<std::string> golden_case_names();
 
 /// All ranks' engines of a case, over threads.
-std::vector<std::unique_ptr<Engine>> make_engines(const GoldenCase& golden, std::vector<std::unique_ptr<Communicator>> communicators,
+std::vector<std::unique_ptr<Engine>> make_engines(const GoldenCase& golden,
+                                                  std::vector<std::unique_ptr<Communicator>> communicators,
                                                   const std::function<std::shared_ptr<Backend>()>& backend);
 
 /// Worst errors found; logits in units of logit_std.

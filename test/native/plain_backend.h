@@ -51,7 +51,9 @@ class PlainBackend : public Backend {
 
   void embed(const BufferPtr& table, std::span<const uint32_t> tokens, const Matrix& out) override {
     for (int64_t i = 0; i < out.rows; ++i)
-      std::copy_n(static_cast<const float*>(table->data()) + tokens[static_cast<size_t>(i)] * static_cast<size_t>(out.columns), out.columns, row(out, i));
+      std::copy_n(
+          static_cast<const float*>(table->data()) + tokens[static_cast<size_t>(i)] * static_cast<size_t>(out.columns),
+          out.columns, row(out, i));
   }
   void rmsnorm(const Matrix& x, const BufferPtr& weight, float epsilon, const Matrix& out) override {
     const auto* w = static_cast<const float*>(weight->data());
@@ -66,7 +68,8 @@ class PlainBackend : public Backend {
     const auto& w = static_cast<const Weight&>(weight);
     for (int64_t i = 0; i < x.rows; ++i)
       for (int64_t o = 0; o < w.out(); ++o) {
-        const double y = dot(row(x, i), &w.weight[static_cast<size_t>(o * w.columns)], w.columns) + w.bias[static_cast<size_t>(o)];
+        const double y =
+            dot(row(x, i), &w.weight[static_cast<size_t>(o * w.columns)], w.columns) + w.bias[static_cast<size_t>(o)];
         row(out, i)[o] = static_cast<float>(accumulate ? row(out, i)[o] + y : y);
       }
   }
@@ -90,7 +93,8 @@ class PlainBackend : public Backend {
         row(out, i)[j] = static_cast<float>(silu(row(gate_up, i)[j]) * row(gate_up, i)[out.columns + j]);
   }
 
-  void attention(const Matrix& q, std::span<const Segment> segments, const Heads& heads, const Matrix& out, float* lse) override {
+  void attention(const Matrix& q, std::span<const Segment> segments, const Heads& heads, const Matrix& out,
+                 float* lse) override {
     const int64_t d = heads.dimension, group = heads.query / heads.key_value;
     for (int64_t i = 0; i < q.rows; ++i)
       for (int64_t h = 0; h < heads.query; ++h) {
@@ -100,7 +104,8 @@ class PlainBackend : public Backend {
         for (const Segment& segment : segments) {
           const int64_t keys = segment.kv.keys.rows;
           for (int64_t j = 0; j < (segment.causal ? std::min(keys, i + (keys - q.rows) + 1) : keys); ++j) {
-            logits.push_back(dot(row(q, i) + h * d, row(segment.kv.keys, j) + kv_at, d) / std::sqrt(static_cast<double>(d)));
+            logits.push_back(dot(row(q, i) + h * d, row(segment.kv.keys, j) + kv_at, d) /
+                             std::sqrt(static_cast<double>(d)));
             values.push_back(row(segment.kv.values, j) + kv_at);
           }
         }
@@ -112,11 +117,15 @@ class PlainBackend : public Backend {
           total += p;
           for (int64_t k = 0; k < d; ++k) sum[static_cast<size_t>(k)] += p * values[j][k];
         }
-        for (int64_t k = 0; k < d; ++k) row(out, i)[h * d + k] = logits.empty() ? 0.0f : static_cast<float>(sum[static_cast<size_t>(k)] / total);
-        if (lse) lse[i * heads.query + h] = logits.empty() ? -std::numeric_limits<float>::infinity() : static_cast<float>(top + std::log(total));
+        for (int64_t k = 0; k < d; ++k)
+          row(out, i)[h * d + k] = logits.empty() ? 0.0f : static_cast<float>(sum[static_cast<size_t>(k)] / total);
+        if (lse)
+          lse[i * heads.query + h] =
+              logits.empty() ? -std::numeric_limits<float>::infinity() : static_cast<float>(top + std::log(total));
       }
   }
-  void merge_attention(int64_t parts, const Matrix& outs, const float* lses, const Heads& heads, const Matrix& out, float* merged_lse) override {
+  void merge_attention(int64_t parts, const Matrix& outs, const float* lses, const Heads& heads, const Matrix& out,
+                       float* merged_lse) override {
     for (int64_t i = 0; i < out.rows; ++i)
       for (int64_t h = 0; h < heads.query; ++h) {
         const auto lse = [&](int64_t p) -> double { return lses[(p * out.rows + i) * heads.query + h]; };
@@ -146,19 +155,23 @@ class PlainBackend : public Backend {
     for (int64_t h = 0; h < key_value_heads; ++h) {
       const std::vector<float> raw(scores + h * rows, scores + (h + 1) * rows);
       for (int64_t i = 0; i < rows; ++i)
-        scores[h * rows + i] = *std::max_element(raw.begin() + std::max<int64_t>(0, i - 2), raw.begin() + std::min(rows, i + 3));
+        scores[h * rows + i] =
+            *std::max_element(raw.begin() + std::max<int64_t>(0, i - 2), raw.begin() + std::min(rows, i + 3));
     }
   }
-  void top_indices(const float* scores, int64_t key_value_heads, int64_t rows, int64_t first, int64_t count, int32_t* indices) override {
+  void top_indices(const float* scores, int64_t key_value_heads, int64_t rows, int64_t first, int64_t count,
+                   int32_t* indices) override {
     for (int64_t h = 0; h < key_value_heads; ++h) {
       std::vector<int32_t> order(static_cast<size_t>(rows - first));
       std::iota(order.begin(), order.end(), static_cast<int32_t>(first));
-      std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return scores[h * rows + a] > scores[h * rows + b]; });
+      std::stable_sort(order.begin(), order.end(),
+                       [&](int32_t a, int32_t b) { return scores[h * rows + a] > scores[h * rows + b]; });
       std::sort(order.begin(), order.begin() + count);
       std::copy_n(order.begin(), count, indices + h * count);
     }
   }
-  void gather(const KeyValues& kv, const int32_t* indices, int64_t count, int64_t offset, const Heads& heads, const KeyValues& out) override {
+  void gather(const KeyValues& kv, const int32_t* indices, int64_t count, int64_t offset, const Heads& heads,
+              const KeyValues& out) override {
     const int64_t d = heads.dimension;
     for (int64_t h = 0; h < heads.key_value; ++h)
       for (int64_t i = 0; i < count; ++i) {
@@ -167,7 +180,9 @@ class PlainBackend : public Backend {
         std::copy_n(row(kv.values, from) + h * d, d, row(out.values, i) + h * d);
       }
   }
-  void logits(const Matrix& x, const Linear& head, float* out) override { gemm(x, head, {out, x.rows, head.out(), head.out()}, false); }
+  void logits(const Matrix& x, const Linear& head, float* out) override {
+    gemm(x, head, {out, x.rows, head.out(), head.out()}, false);
+  }
 
  private:
   /// Starts as NaN, so that a read of memory that nobody wrote shows.
@@ -195,7 +210,8 @@ class PlainBackend : public Backend {
   static double half_value(uint16_t bits) {
     const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
     const double sign = bits >> 15 ? -1 : 1;
-    if (exponent == 31) return mantissa ? std::numeric_limits<double>::quiet_NaN() : sign * std::numeric_limits<double>::infinity();
+    if (exponent == 31)
+      return mantissa ? std::numeric_limits<double>::quiet_NaN() : sign * std::numeric_limits<double>::infinity();
     return sign * (exponent ? std::ldexp(1024 + mantissa, exponent - 25) : std::ldexp(mantissa, -24));
   }
   static void append(std::vector<float>& to, const HostTensor& tensor) {

@@ -105,7 +105,8 @@ class ThreadCommunicator : public Communicator {
       hub_->changed.notify_all();
       return;
     }
-    const bool on_time = hub_->changed.wait_until(lock, deadline, [&] { return hub_->round != round || hub_->lost >= 0; });
+    const bool on_time =
+        hub_->changed.wait_until(lock, deadline, [&] { return hub_->round != round || hub_->lost >= 0; });
     if (hub_->round != round) return;  // complete: a peer that left afterwards breaks the next one
     if (!on_time) {
       hub_->lost = rank_;
