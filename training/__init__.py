@@ -1,0 +1,1 @@
+"""Trains and measures longhaul's demo model."""
