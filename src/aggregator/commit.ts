@@ -28,16 +28,32 @@ export function startCommit(context: AggregatorContext): Worker<ItemJob> {
     context,
     QUEUES.outcomes,
     context.config.aggregatorConcurrency,
-    async (data, job, signal) => commitItem(context, itemJob.parse(data), await readEnd(job), signal),
+    async (job, token, signal) =>
+      commitItem(context, itemJob.parse(job.data), await readEnd(context, job, token), signal),
   );
 }
 
-/** The child's value or failure; undefined when it was removed before anyone ran it. */
-async function readEnd(job: Job<ItemJob>): Promise<ItemEnd | undefined> {
+/**
+ * The child's value or failure; undefined when it was removed before anyone ran it. A Redis that
+ * was emptied after this job was claimed looks the same, so nothing is concluded from finding
+ * nothing unless the job's lock is still ours.
+ */
+async function readEnd(
+  { config }: AggregatorContext,
+  job: Job<ItemJob>,
+  token: string,
+): Promise<ItemEnd | undefined> {
   const [value] = Object.values<unknown>((await job.getChildrenValues()) ?? {});
   if (value !== undefined) return readChildValue(value);
   const [reason] = Object.values((await job.getIgnoredChildrenFailures()) ?? {});
-  return reason === undefined ? undefined : readChildFailure(String(reason));
+  if (reason !== undefined) return readChildFailure(String(reason));
+  if ((await job.extendLock(token, config.timings.lock)) !== 1) {
+    throw new InfrastructureError(
+      'LOCK_LOST',
+      `job ${job.id} vanished from Redis or went to another aggregator`,
+    );
+  }
+  return undefined;
 }
 
 /**

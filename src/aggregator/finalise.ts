@@ -17,8 +17,8 @@ import type { AggregatorContext } from './context.js';
 import { startWorker } from './worker.js';
 
 export function startFinalise(context: AggregatorContext): Worker<FinaliseJob> {
-  return startWorker<FinaliseJob>(context, QUEUES.finalise, 2, (data, _job, signal) =>
-    finaliseBatch(context, finaliseJob.parse(data).batch_id, signal),
+  return startWorker<FinaliseJob>(context, QUEUES.finalise, 2, (job, _token, signal) =>
+    finaliseBatch(context, finaliseJob.parse(job.data).batch_id, signal),
   );
 }
 

@@ -12,16 +12,16 @@ export function startWorker<T>(
   context: AggregatorContext,
   queue: string,
   concurrency: number,
-  process: (data: T, job: Job<T>, signal: AbortSignal) => Promise<void>,
+  process: (job: Job<T>, token: string, signal: AbortSignal) => Promise<void>,
 ): Worker<T> {
   const { logger, giveUp } = context;
   const { timings } = context.config;
   const worker = new Worker<T>(
     queue,
-    // BullMQ passes the signal only to a processor that declares three parameters.
+    // BullMQ passes the signal only to a processor of length 3: no default values here.
     async (job, token, signal) => {
       try {
-        await process(job.data, job, AbortSignal.any(signal === undefined ? [giveUp] : [giveUp, signal]));
+        await process(job, token ?? '', AbortSignal.any(signal === undefined ? [giveUp] : [giveUp, signal]));
       } catch (error) {
         if (giveUp.aborted) {
           await job.moveToWait(token);

@@ -1,26 +1,33 @@
-/** Runs `work` over `inputs`, at most `limit` at a time; results come in input order. Stops at the first error. */
+import { getMaxListeners, setMaxListeners } from 'node:events';
+
+/**
+ * Runs `work` over `inputs`, at most `limit` at a time; results come in input order. After an error
+ * nothing more is begun; it is thrown when all that had begun is over.
+ */
 export async function mapConcurrently<T, R>(
   inputs: readonly T[],
   limit: number,
   work: (input: T) => Promise<R>,
   signal?: AbortSignal,
 ): Promise<R[]> {
+  // Each request under way listens to the signal; Node.js takes more than ten for a leak.
+  if (signal !== undefined) setMaxListeners(Math.max(getMaxListeners(signal), 8 * limit), signal);
   const results = new Array<R>(inputs.length);
   let next = 0;
-  let failed = false;
+  let failure: { error: unknown } | undefined;
   const lane = async () => {
-    while (next < inputs.length && !failed) {
-      signal?.throwIfAborted();
+    while (next < inputs.length && failure === undefined) {
       const index = next++;
       try {
+        signal?.throwIfAborted();
         results[index] = await work(inputs[index] as T);
       } catch (error) {
-        failed = true;
-        throw error;
+        failure ??= { error };
       }
     }
   };
   await Promise.all(Array.from({ length: Math.min(limit, inputs.length) }, lane));
+  if (failure !== undefined) throw failure.error;
   return results;
 }
 

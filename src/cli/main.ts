@@ -9,6 +9,7 @@ import { engineCommand } from './engine-check.js';
 import { resultsCommand } from './results.js';
 import { statusCommand } from './status.js';
 import { submitCommand } from './submit.js';
+import { workerCommand } from './worker.js';
 
 const EXIT = { ok: 0, error: 1, incomplete: 2 } as const;
 
@@ -38,6 +39,7 @@ Exit codes: 0 ok, 1 error, 2 wrong usage or not (wholly) finished`,
     resultsCommand(),
     cancelCommand(),
     demoCommand(),
+    workerCommand(),
     aggregatorCommand(),
     engineCommand(),
     doctorCommand(),

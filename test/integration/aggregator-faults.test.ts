@@ -1,0 +1,189 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { createBatch } from '../../src/batch/create.js';
+import { getStatus } from '../../src/batch/status.js';
+import { redisKeys } from '../../src/platform/keys.js';
+import {
+  endProcess,
+  startRedis,
+  startS3,
+  trackLeaks,
+  type RedisService,
+  type S3Service,
+} from '../support/services.js';
+import { Bench, makeBatch, makeResult, spawnCli, testConfig } from './batch-support.js';
+
+let redis: RedisService;
+let s3: S3Service;
+let bench: Bench;
+const newId = () => `f${randomBytes(6).toString('hex')}`;
+const ones = (count: number) => Array.from({ length: count }, () => 1);
+
+beforeAll(async () => {
+  [redis, s3] = await Promise.all([startRedis(), startS3()]);
+});
+afterAll(async () => {
+  await redis.stop();
+  await s3.stop();
+});
+trackLeaks();
+beforeEach(async () => {
+  bench = new Bench(testConfig(redis, s3));
+  await bench.deps.redis.flushall();
+});
+afterEach(async () => {
+  await s3.faults.clear();
+  await bench.release();
+});
+
+/** Every request once, in one of the two files, in order; one outcome object each. */
+async function checkWhole(id: string, total: number): Promise<void> {
+  const { output, error } = await bench.files(id);
+  const ordinals = [...output, ...error].map((o) => o.ordinal).sort((a, b) => a - b);
+  expect(ordinals).toEqual(Array.from({ length: total }, (_, i) => i));
+  expect(await bench.outcomeKeys(id)).toHaveLength(total);
+}
+
+test('an aggregator killed between the PUT of an outcome and the completion loses and doubles nothing', async () => {
+  const id = newId();
+  const { manifest, items } = makeBatch(id, { items: [3, 2, 2] });
+  await createBatch(bench.deps, manifest, items);
+  bench.answering((job) => makeResult(items[job.item]!));
+  // The first outcome of each item is written; the PUTs after three of them hang.
+  await s3.faults.add({
+    operation: 'PutObject',
+    key: '/outcomes/',
+    skip: 3,
+    times: 1000,
+    action: { kind: 'delay', ms: 60_000 },
+  });
+  const first = spawnCli(bench.config, ['aggregator']);
+  try {
+    await bench.until(async () => ((await bench.outcomeKeys(id)).length === 3 ? true : undefined), 30_000);
+    await endProcess(first, 'SIGKILL');
+  } finally {
+    await endProcess(first, 'SIGKILL');
+  }
+  await s3.faults.clear();
+  expect((await getStatus(bench.deps, id)).request_counts.pending).toBeGreaterThan(0);
+
+  const second = spawnCli(bench.config, ['aggregator']);
+  try {
+    const status = await bench.ended(id);
+    expect(status).toMatchObject({
+      status: 'completed',
+      request_counts: { total: 7, answered: 7, failed: 0 },
+    });
+    await checkWhole(id, 7);
+    expect(await bench.deps.redis.hget(redisKeys.batch(id), 'conflicts')).toBe('0');
+    const exited = once(second, 'exit');
+    second.kill('SIGTERM');
+    expect((await exited)[0]).toBe(0);
+  } finally {
+    await endProcess(second, 'SIGKILL');
+  }
+});
+
+test('an emptied Redis in the middle of batches: everything still ends', async () => {
+  const ids = [newId(), newId()];
+  const made = new Map(ids.map((id) => [id, makeBatch(id, { items: ones(60) })]));
+  const { stop } = bench.aggregator();
+  for (const { manifest, items } of made.values()) await createBatch(bench.deps, manifest, items);
+  let answers = 0;
+  bench.answering(async (job) => {
+    answers += 1;
+    await new Promise((done) => setTimeout(done, 30));
+    return makeResult(made.get(job.batch_id)!.items[job.item]!);
+  }, 4);
+  await bench.until(() => Promise.resolve(answers > 40 ? true : undefined));
+  await bench.deps.redis.flushall();
+  await bench.until(() => Promise.resolve(answers > 90 ? true : undefined), 30_000);
+  await bench.deps.redis.flushall();
+  for (const id of ids) {
+    const status = await bench.until(async () => {
+      const now = await getStatus(bench.deps, id);
+      return now.completed_at === null ? undefined : now;
+    }, 60_000);
+    expect(status).toMatchObject({ status: 'completed', request_counts: { total: 60, answered: 60 } });
+    await checkWhole(id, 60);
+  }
+  await stop();
+});
+
+test('a submit that died after the manifest is made good without it', async () => {
+  const id = newId();
+  const { manifest, items } = makeBatch(id, { items: ones(5) });
+  await createBatch(bench.deps, manifest, items);
+  await bench.deps.redis.flushall();
+  bench.aggregator();
+  bench.answering((job) => makeResult(items[job.item]!));
+  expect((await bench.ended(id)).request_counts.answered).toBe(5);
+});
+
+test('three aggregators at once: each request has one outcome, counts add up, one _SUCCESS', async () => {
+  const id = newId();
+  const { manifest, items } = makeBatch(id, { items: [...ones(40), 5, 5] });
+  for (let i = 0; i < 3; i++) bench.aggregator();
+  await createBatch(bench.deps, manifest, items);
+  bench.answering((job) => makeResult(items[job.item]!));
+  const status = await bench.ended(id);
+  expect(status.request_counts).toMatchObject({ total: 50, answered: 50, pending: 0 });
+  await checkWhole(id, 50);
+  expect(await bench.deps.redis.hget(redisKeys.batch(id), 'conflicts')).toBe('0');
+});
+
+test('503 bursts and replies lost after the write: no answer lost, none in conflict', async () => {
+  const id = newId();
+  const { manifest, items } = makeBatch(id, { items: [...ones(20), 4] });
+  await createBatch(bench.deps, manifest, items);
+  const key = '/outcomes/';
+  await s3.faults.add({ operation: 'PutObject', key, times: 60, action: { kind: 'error', status: 503 } });
+  await s3.faults.add({ operation: 'PutObject', key, times: 5, action: { kind: 'reset-after' } });
+  await s3.faults.add({ operation: 'GetObject', key, times: 10, action: { kind: 'truncate' } });
+  bench.aggregator({ ...bench.config, s3Attempts: 1 });
+  bench.answering((job) => makeResult(items[job.item]!));
+  const status = await bench.ended(id, 60_000);
+  expect(status.request_counts).toMatchObject({ total: 24, answered: 24, pending: 0 });
+  await checkWhole(id, 24);
+  expect(await bench.deps.redis.hget(redisKeys.batch(id), 'conflicts')).toBe('0');
+});
+
+test('S3 away: answers wait in Redis, no attempt is burned, and go out when it is back', async () => {
+  const id = newId();
+  const { manifest, items } = makeBatch(id, { items: ones(10) });
+  bench.aggregator({ ...bench.config, s3Attempts: 1 });
+  await createBatch(bench.deps, manifest, items);
+  await s3.faults.set({ outage: 'reset' });
+  bench.answering((job) => makeResult(items[job.item]!));
+  await bench.until(async () =>
+    (await bench.deps.redis.zcard('{longhaul}:documents:completed')) === 10 ? true : undefined,
+  );
+  await bench.until(async () =>
+    Number(await bench.deps.redis.get(redisKeys.uncommitted())) === 10 ? true : undefined,
+  );
+  await new Promise((done) => setTimeout(done, 2_000));
+  expect((await getStatus(bench.deps, id)).request_counts.pending).toBe(10);
+  expect(await bench.deps.redis.zcard('{longhaul}:outcomes:failed')).toBe(0);
+  await s3.faults.set({ outage: false });
+  expect((await bench.ended(id)).request_counts.answered).toBe(10);
+});
+
+test('an outcome that vanished from S3 is made again before the batch is finished', async () => {
+  const id = newId();
+  const { manifest, items } = makeBatch(id, { items: ones(6) });
+  await createBatch(bench.deps, manifest, items);
+  const hold = new Promise<void>((go) => setTimeout(go, 1_500));
+  bench.answering(async (job) => {
+    if (job.item === 5) await hold;
+    return makeResult(items[job.item]!);
+  });
+  bench.aggregator();
+  await bench.until(async () =>
+    (await getStatus(bench.deps, id)).request_counts.answered === 5 ? true : undefined,
+  );
+  const [lost] = await bench.outcomeKeys(id);
+  await bench.deps.store.delete(lost!);
+  expect((await bench.ended(id)).request_counts.answered).toBe(6);
+  await checkWhole(id, 6);
+});

@@ -1,0 +1,209 @@
+import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import type { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { canonicalJson } from '../../src/batch/canonical.js';
+import { createBatch } from '../../src/batch/create.js';
+import { enqueueItems, itemStates, removeChildren } from '../../src/batch/enqueue.js';
+import { indexManifest } from '../../src/batch/manifest.js';
+import { encodeOutcome, toOutcomes } from '../../src/batch/outcomes.js';
+import { withQueues } from '../../src/batch/queues.js';
+import {
+  forgetOutcomes,
+  recordedOrdinals,
+  recordFinished,
+  recordOutcomes,
+  registerBatch,
+} from '../../src/batch/record.js';
+import { restoreBatch } from '../../src/batch/restore.js';
+import { getStatus } from '../../src/batch/status.js';
+import { countUncommitted } from '../../src/batch/uncommitted.js';
+import { jobIds, objectKeys, QUEUE_PREFIX, QUEUES, redisKeys } from '../../src/platform/keys.js';
+import { startRedis, startS3, trackLeaks, type RedisService, type S3Service } from '../support/services.js';
+import { Bench, checkCounts, failItem, makeBatch, makeResult, testConfig } from './batch-support.js';
+
+let services: RedisService;
+let s3: S3Service;
+let bench: Bench;
+let redis: Redis;
+const newId = () => `r${randomBytes(6).toString('hex')}`;
+
+beforeAll(async () => {
+  [services, s3] = await Promise.all([startRedis(), startS3()]);
+});
+afterAll(async () => {
+  await services.stop();
+  await s3.stop();
+});
+trackLeaks();
+beforeEach(async () => {
+  bench = new Bench(testConfig(services, s3));
+  ({ redis } = bench.deps);
+  await redis.flushall();
+});
+afterEach(async () => {
+  await bench.release();
+});
+
+test('whatever is recorded, forgotten and repeated, at once or in turn: the counts are the tally, and add up', async () => {
+  const TOTAL = 8;
+  const ordinal = fc.nat(TOTAL - 1);
+  const status = fc.constantFrom(
+    'answered' as const,
+    'failed' as const,
+    'cancelled' as const,
+    'expired' as const,
+  );
+  const step = fc.oneof(
+    fc.record({ record: fc.array(fc.record({ ordinal, status, conflict: fc.boolean() }), { maxLength: 4 }) }),
+    fc.record({ forget: fc.array(ordinal, { maxLength: 3 }) }),
+    fc.constant({ look: true as const }),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.array(step, { maxLength: 4 }), { maxLength: 8 }), async (rounds) => {
+      const id = newId();
+      const { manifest } = makeBatch(id, { items: [TOTAL] });
+      await registerBatch(redis, manifest.header);
+      // Commands of one client run in the order in which they were given: that is the model's order too.
+      const model = new Map<number, string>();
+      for (const round of rounds) {
+        await Promise.all(
+          round.map(async (now) => {
+            if ('look' in now) checkCounts(await getStatus(bench.deps, id));
+            else if ('forget' in now) {
+              now.forget.forEach((o) => model.delete(o));
+              await forgetOutcomes(redis, id, now.forget);
+            } else {
+              now.record.forEach((c) => model.has(c.ordinal) || model.set(c.ordinal, c.status));
+              const pending = TOTAL - model.size;
+              expect(await recordOutcomes(redis, id, now.record)).toBe(pending);
+            }
+          }),
+        );
+      }
+      const { request_counts } = await getStatus(bench.deps, id);
+      const tally = {
+        total: TOTAL,
+        answered: 0,
+        failed: 0,
+        cancelled: 0,
+        expired: 0,
+        pending: TOTAL - model.size,
+      };
+      for (const name of model.values()) tally[name as 'answered'] += 1;
+      expect(request_counts).toEqual(tally);
+      expect(await recordedOrdinals(redis, id)).toEqual(new Set(model.keys()));
+    }),
+    { numRuns: 40 },
+  );
+});
+
+test('a finished batch takes no more records', async () => {
+  const id = newId();
+  const { manifest } = makeBatch(id, { items: [2] });
+  expect(await recordOutcomes(redis, id, [{ ordinal: 0, status: 'answered' }])).toBe('unregistered');
+  await registerBatch(redis, manifest.header);
+  const counts = { total: 2, answered: 2, failed: 0, cancelled: 0, expired: 0 };
+  await recordFinished(redis, id, counts, 1_700_000_100);
+  expect(await recordOutcomes(redis, id, [{ ordinal: 1, status: 'failed' }])).toBe('finished');
+  expect(await getStatus(bench.deps, id)).toMatchObject({
+    status: 'completed',
+    completed_at: 1_700_000_100,
+    request_counts: { answered: 2, failed: 0, pending: 0 },
+  });
+});
+
+test('jobs: references only, no retries by BullMQ, small event streams', async () => {
+  const id = newId();
+  const { manifest, items } = makeBatch(id, { items: [1, 1] });
+  await createBatch(bench.deps, manifest, items);
+  await withQueues(redis, async ({ documents, outcomes }) => {
+    const child = await documents.getJob(jobIds.document(id, 0));
+    expect(child?.data).toEqual({ batch_id: id, item: 0 });
+    expect(child?.opts).toMatchObject({ attempts: 1, removeOnComplete: false, removeOnFail: false });
+    expect(await outcomes.getWaitingChildrenCount()).toBe(2);
+    expect((await documents.getMeta()).maxLenEvents).toBe(100);
+  });
+  expect(await countUncommitted(redis)).toBe(0);
+});
+
+test('states of items, and items that nothing would ever run are repaired', async () => {
+  const id = newId();
+  const { manifest, items } = makeBatch(id, { items: [1, 1, 1, 1] });
+  const indexed = indexManifest(manifest);
+  await createBatch(bench.deps, manifest, items);
+  const all = [0, 1, 2, 3];
+  let openGate = () => undefined as void;
+  const gate = new Promise<void>((open) => (openGate = open));
+  expect([...(await itemStates(redis, id, all)).values()]).toEqual(['alive', 'alive', 'alive', 'alive']);
+
+  // 0: both jobs gone. 1: the parent gone. 2: the child failed, the parent was removed and the flow added again.
+  await withQueues(redis, async (queues) => {
+    await queues.outcomes.remove(jobIds.outcome(id, 0));
+    await queues.outcomes.remove(jobIds.outcome(id, 1), { removeChildren: false });
+    bench.answering(async (job) => {
+      if (job.item === 2) failItem({ end: 'failed', code: 'X', message: 'x' });
+      await gate;
+      return makeResult(items[job.item]!);
+    });
+    await bench.until(async () => ((await queues.documents.getFailedCount()) === 1 ? true : undefined));
+    await queues.outcomes.remove(jobIds.outcome(id, 2), { removeChildren: false });
+    await enqueueItems(queues, id, [2]);
+  });
+  const states = await itemStates(redis, id, all);
+  expect([states.get(0), states.get(2), states.get(3)]).toEqual(['none', 'broken', 'alive']);
+  expect(states.get(1)).toBe('broken');
+  expect(await restoreBatch(bench.deps, indexed)).toEqual({ pending: 4, enqueued: 2 });
+  const after = await itemStates(redis, id, all);
+  expect([after.get(0), after.get(2)]).toEqual(['alive', 'alive']);
+  // A cohort holds item 1: it is only repaired when that run is over.
+  openGate();
+  bench.aggregator();
+  expect((await bench.ended(id)).request_counts).toMatchObject({ answered: 3, failed: 1 });
+});
+
+test('a Redis that went back in time does not run again what S3 has', async () => {
+  const id = newId();
+  const { manifest, items } = makeBatch(id, { items: [1, 1] });
+  await createBatch(bench.deps, manifest, items);
+  const [outcome] = toOutcomes(manifest.header, manifest.requests.slice(0, 1), makeResult(items[0]!));
+  await bench.deps.store.create(objectKeys.outcome(id, 0, 'request 0'), encodeOutcome(outcome!));
+  await restoreBatch(bench.deps, indexManifest(manifest));
+  expect((await getStatus(bench.deps, id)).request_counts).toMatchObject({ answered: 1, pending: 1 });
+  const child = `${QUEUE_PREFIX}:${QUEUES.documents}:`;
+  expect(await redis.exists(child + jobIds.document(id, 0), child + jobIds.document(id, 1))).toBe(1);
+});
+
+test('leftovers of a submit that died before its manifest are used; other content is a conflict', async () => {
+  const id = newId();
+  const old = makeBatch(id, { items: [1, 1], expiresAt: 1_700_000_500 });
+  const { manifest, items } = makeBatch(id, { items: [1, 1], expiresAt: 4_000_000_000 });
+  const key = objectKeys.item(id, 0);
+  await bench.deps.store.create(key, canonicalJson(old.items[0]) + '\n');
+  expect(await createBatch(bench.deps, manifest, items)).toEqual({ id, created: true });
+  const stored = JSON.parse((await bench.deps.store.get(key)).toString()) as { expires_at: number };
+  expect(stored.expires_at).toBe(4_000_000_000);
+
+  const third = makeBatch(newId(), { items: [1] });
+  const foreign = { ...third.items[0], document: { sha256: '0'.repeat(64), tokens: 5 } };
+  await bench.deps.store.create(objectKeys.item(third.items[0]!.batch_id, 0), canonicalJson(foreign));
+  await expect(createBatch(bench.deps, third.manifest, third.items)).rejects.toMatchObject({
+    code: 'CONFLICT',
+  });
+  await expect(createBatch(bench.deps, third.manifest, [])).rejects.toMatchObject({ code: 'MANIFEST' });
+});
+
+test('10,000 items are enqueued in bounded steps', async () => {
+  const id = newId();
+  const items = Array.from({ length: 10_000 }, (_, i) => i);
+  await withQueues(redis, async (queues) => {
+    const begun = performance.now();
+    await enqueueItems(queues, id, items);
+    expect(performance.now() - begun).toBeLessThan(30_000);
+    expect(await queues.documents.getWaitingCount()).toBe(10_000);
+    expect(await removeChildren(queues, id, items)).toBe(0);
+    expect(await queues.outcomes.getWaitingCount()).toBe(10_000);
+  });
+  expect(await countUncommitted(redis)).toBe(10_000);
+  expect(await redis.exists(redisKeys.batch(id))).toBe(0);
+});
