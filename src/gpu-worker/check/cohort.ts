@@ -38,7 +38,12 @@ export async function runCohort(golden: Case, options: CohortOptions): Promise<R
   const children = Array.from({ length: golden.input.ranks }, () =>
     fork(script, { serialization: 'advanced', execArgv: [], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }),
   );
-  const killAll = () => children.forEach((child) => child.kill('SIGKILL'));
+  const errors: RankError[] = []; // in the order in which they happened, up to our own killing
+  let killed = false;
+  const killAll = () => {
+    killed = true;
+    children.forEach((child) => child.kill('SIGKILL'));
+  };
   const timers: NodeJS.Timeout[] = [];
   options.signal?.addEventListener('abort', killAll, { once: true });
   let late = false;
@@ -71,7 +76,13 @@ export async function runCohort(golden: Case, options: CohortOptions): Promise<R
       });
       return resultOf(child, `rank ${rank} of ${golden.name}`, (port) => listening(rank, port));
     });
-    for (const result of results) result.catch(() => timers.push(setTimeout(killAll, graceMs)));
+    for (const result of results) {
+      result.catch((error: RankError) => {
+        if (killed) return;
+        errors.push(error);
+        timers.push(setTimeout(killAll, graceMs));
+      });
+    }
     const settled = await Promise.allSettled(results);
 
     options.signal?.throwIfAborted();
@@ -81,7 +92,6 @@ export async function runCohort(golden: Case, options: CohortOptions): Promise<R
         `${golden.name} did not finish in ${options.timeoutMs} ms; its ranks were ended`,
       );
     }
-    const errors = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as RankError] : []));
     if (errors.length > 0) throw cause(errors);
     return settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
   } finally {
