@@ -5,6 +5,7 @@
 #include "document.h"
 #include "forward.h"
 #include "sampler.h"
+#include "tail.h"
 
 namespace longhaul {
 namespace {
@@ -37,19 +38,20 @@ class Decode {
   const bool stores_;         // the last rank keeps the new tokens' keys and values
   const int64_t kv_columns_;  // NK*D
   const int64_t wide_;        // NQ*D
-  int64_t done_ = 0;          // tokens after the document that earlier steps have stored
+  int64_t done_ = 0;          // tokens after the document that earlier steps have run
 
   Sampler sampler_;
   Forward forward_;
-  std::vector<OwnedKeyValues> tail_;  // stores_: per layer [L + new, NK*D]; else one scratch of [L, NK*D]
-  Rows x_;                            // [L, C]
-  Rows q_;                            // [L, NQ*D]
-  Rows merged_;                       // [L, NQ*D]
-  BufferPtr parts_;                   // per rank: attention [T, NQ*D], then lse [T, NQ] float32, padded
-  Rows outs_;                         // [ranks * L, NQ*D]
-  BufferPtr lses_;                    // [ranks, L, NQ] float32
-  BufferPtr merged_lse_;              // [L, NQ] float32
-  std::vector<float> logits_;         // [V], host, rank 0
+  Tail tail_;                 // the last rank's
+  OwnedKeyValues scratch_;    // [L, NK*D] twice, on the other ranks, who compute and drop them
+  Rows x_;                    // [L, C]
+  Rows q_;                    // [L, NQ*D]
+  Rows merged_;               // [L, NQ*D]
+  BufferPtr parts_;           // per rank: attention [T, NQ*D], then lse [T, NQ] float32, padded
+  Rows outs_;                 // [ranks * L, NQ*D]
+  BufferPtr lses_;            // [ranks, L, NQ] float32
+  BufferPtr merged_lse_;      // [L, NQ] float32
+  std::vector<float> logits_;  // [V], host, rank 0
 };
 
 /// Bytes of one rank's part: attention of `rows` rows, padded, and their lse, padded.
@@ -67,13 +69,11 @@ Decode::Decode(const Model& model, Exchange& exchange, const Document& document,
       control_(control), heads_(model.config.heads), stores_(exchange.rank() + 1 == exchange.size()),
       kv_columns_(heads_.key_value * heads_.dimension), wide_(heads_.query * heads_.dimension),
       sampler_(request.temperature, request.seed),
-      forward_(model, std::min(kChunkRows, static_cast<int64_t>(request.query.size()))) {
+      forward_(model, std::min(kChunkRows, static_cast<int64_t>(request.query.size()))),
+      tail_(backend_, model.config.layers, kv_columns_) {
   const auto rows = static_cast<int64_t>(request.query.size());
   const int64_t ranks = exchange.size();
-  // Every decode starts with a fresh tail, so that the document's cache never changes. The last
-  // new token is never fed back.
-  for (int64_t i = 0; i < (stores_ ? model.config.layers : 1); ++i)
-    tail_.push_back(allocate_key_values(backend_, stores_ ? rows + request.max_new_tokens - 1 : rows, kv_columns_));
+  if (!stores_) scratch_ = allocate_key_values(backend_, rows, kv_columns_);
   x_ = allocate_rows(backend_, rows, model.config.hidden);
   q_ = allocate_rows(backend_, rows, wide_);
   merged_ = allocate_rows(backend_, rows, wide_);
@@ -104,14 +104,15 @@ DecodeResult Decode::run() {
 void Decode::step(std::span<const uint32_t> tokens) {
   const auto rows = static_cast<int64_t>(tokens.size());
   const int64_t position = document_.tokens + done_;
+  if (stores_) tail_.extend(rows);
   backend_.embed(model_.embedding, tokens, rows_of(backend_, x_.view, 0, rows));
   for (int64_t i = 0; i < model_.config.layers; ++i) {
     const Layer& layer = model_.layers[static_cast<size_t>(i)];
-    const KeyValues tail = tail_[stores_ ? static_cast<size_t>(i) : 0].view();
+    const KeyValues kv = stores_ ? tail_.newest(i) : scratch_.view();
     for_chunks(rows, kChunkRows, [&](int64_t first, int64_t count) {
       forward_.project(layer, rows_of(backend_, x_.view, first, count), position + first,
                        rows_of(backend_, q_.view, first, count),
-                       rows_of(backend_, tail, (stores_ ? done_ : 0) + first, count), nullptr);
+                       rows_of(backend_, kv, first, count), nullptr);
     });
     attend(i, rows);
     for_chunks(rows, kChunkRows, [&](int64_t first, int64_t count) {
@@ -129,7 +130,7 @@ void Decode::step(std::span<const uint32_t> tokens) {
 void Decode::attend(int64_t layer, int64_t rows) {
   std::vector<Segment> segments;
   if (document_.rows > 0) segments.push_back({document_.cache[static_cast<size_t>(layer)].view(), false});
-  if (stores_) segments.push_back({rows_of(backend_, tail_[static_cast<size_t>(layer)].view(), 0, done_ + rows), true});
+  if (stores_) tail_.append_segments(layer, segments);
   const Matrix q = rows_of(backend_, q_.view, 0, rows);
   const bool traced = control_.trace && done_ == 0;
   if (exchange_.size() == 1) {

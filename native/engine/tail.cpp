@@ -1,0 +1,32 @@
+#include "tail.h"
+
+namespace longhaul {
+namespace {
+
+constexpr int64_t kSpareRows = 256;  // few enough to waste, enough to keep pieces few
+
+}  // namespace
+
+void Tail::extend(int64_t rows) {
+  if (pieces_.empty() || pieces_.back().used + rows > pieces_.back().capacity) {
+    Piece piece;
+    piece.capacity = rows + kSpareRows;
+    for (int64_t i = 0; i < layers_; ++i) piece.layers.push_back(allocate_key_values(backend_, piece.capacity, columns_));
+    pieces_.push_back(std::move(piece));
+  }
+  pieces_.back().used += rows;
+  newest_ = rows;
+}
+
+KeyValues Tail::newest(int64_t layer) const {
+  const Piece& piece = pieces_.back();
+  return rows_of(backend_, piece.layers[static_cast<size_t>(layer)].view(), piece.used - newest_, newest_);
+}
+
+void Tail::append_segments(int64_t layer, std::vector<Segment>& segments) const {
+  for (const Piece& piece : pieces_)
+    segments.push_back({rows_of(backend_, piece.layers[static_cast<size_t>(layer)].view(), 0, piece.used),
+                        &piece == &pieces_.back()});
+}
+
+}  // namespace longhaul
