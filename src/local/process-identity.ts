@@ -1,6 +1,6 @@
-import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
-import { promisify } from 'node:util';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
  * A process, told apart from a later one that got the same number: by its start time. Recorded in
@@ -12,35 +12,51 @@ export interface ProcessIdentity {
   started: string;
 }
 
-async function startOf(pid: number): Promise<string | undefined> {
-  if (process.platform === 'linux') {
-    let stat: string;
-    try {
-      stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-    } catch {
-      return undefined;
+function startOf(pid: number): string | undefined {
+  try {
+    if (process.platform !== 'linux') {
+      const text = execFileSync('ps', ['-o', 'lstart=,state=', '-p', String(pid)], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }).trim();
+      return text === '' || / Z\S*$/.test(text) ? undefined : text.replace(/\s+\S+$/, '');
     }
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The command name, in parentheses, may itself hold spaces and parentheses: fields count from the last one.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     const [state, ticks] = [fields[0], fields[19]];
     // A zombie runs nothing and holds nothing; it only waits for its parent to look.
     if (state === 'Z' || state === 'X') return undefined;
-    const boot = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '');
-    return `${boot.trim()}:${ticks}`;
-  }
-  try {
-    const { stdout } = await promisify(execFile)('ps', ['-o', 'lstart=,state=', '-p', String(pid)]);
-    const text = stdout.trim();
-    return text === '' || / Z\S*$/.test(text) ? undefined : text.replace(/\s+\S+$/, '');
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()}:${ticks}`;
   } catch {
     return undefined;
   }
 }
 
-export async function identify(pid: number): Promise<ProcessIdentity> {
-  return { pid, started: (await startOf(pid)) ?? 'gone' };
+export function identify(pid: number): ProcessIdentity {
+  return { pid, started: startOf(pid) ?? 'gone' };
 }
 
-export async function isAlive(identity: ProcessIdentity): Promise<boolean> {
-  return (await startOf(identity.pid)) === identity.started;
+export function isAlive(identity: ProcessIdentity): boolean {
+  return startOf(identity.pid) === identity.started;
+}
+
+/** Sends a signal to that very process. False: it is gone. */
+export function sendSignal(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
+  if (!isAlive(identity)) return false;
+  try {
+    return process.kill(identity.pid, signal);
+  } catch {
+    return false;
+  }
+}
+
+/** Waits until it is gone. False: it is still there after `ms`. */
+export async function waitGone(identity: ProcessIdentity, ms: number): Promise<boolean> {
+  const deadline = performance.now() + ms;
+  while (isAlive(identity)) {
+    if (performance.now() > deadline) return false;
+    await sleep(50);
+  }
+  return true;
 }

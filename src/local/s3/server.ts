@@ -1,14 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describeError } from '../../platform/errors.js';
+import { describeError, LonghaulError } from '../../platform/errors.js';
+import { lockFile } from '../lock-file.js';
 import { control, controlPath } from './control.js';
 import { Disk } from './disk.js';
 import { S3Error } from './errors.js';
 import type { Reply } from './exchange.js';
 import { Faults, type FaultAction } from './faults.js';
-import { lockFolder } from './folder-lock.js';
 import { sendReply } from './reply.js';
 import { route } from './routes.js';
 import { verifySignature, type Credentials } from './signature.js';
@@ -47,7 +48,15 @@ export const banner =
 
 export async function startS3Server(options: S3ServerOptions): Promise<S3Server> {
   const { dir, credentials, host = '127.0.0.1', port = 0, onError = () => undefined } = options;
-  const release = await lockFolder(dir);
+  // One process per folder: conditional writes are atomic because one process decides.
+  const release = await lockFile(
+    join(dir, 'server.lock'),
+    (pid) =>
+      new LonghaulError(
+        'S3_FOLDER_IN_USE',
+        `The folder ${dir} is served by process ${pid} already. Stop that one, or choose another folder.`,
+      ),
+  );
   try {
     const store = await Store.open(dir, new Disk(options.fsync ?? true));
     if (options.bucket !== undefined && !store.buckets.has(options.bucket))
