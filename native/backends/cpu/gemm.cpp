@@ -6,9 +6,9 @@
 namespace longhaul::cpu {
 namespace {
 
-// Columns of x in a block: with 96 rows it fills a quarter of a 512 KiB second-level cache, and a
-// panel of W ([384, 16] with AVX2) most of a 32 KiB first-level one.
-constexpr int64_t kDepth = 384;
+// Columns of x in a block: with 96 rows it takes a fifth of a 512 KiB second-level cache, and a panel
+// of W ([256, 16] with AVX2) half of a 32 KiB first-level one.
+constexpr int64_t kDepth = 256;
 // With few rows there is nothing to reuse a panel for, and whole panels are one long stream.
 constexpr int64_t kFewRows = 16;
 // Rows of the copied block start at different cache sets whatever the stride of x.

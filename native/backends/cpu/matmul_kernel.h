@@ -10,8 +10,9 @@ constexpr int64_t NR = 2 * W;
 
 /// c [R, NR] (+)= a [R, k] * b [k, NR] + bias. R * U * 2 accumulators live in registers; U > 1
 /// splits k so that tiles of few rows do not wait for the latency of one chain of additions.
+/// Not inlined: the accumulators need all registers, which a caller's variables would share.
 template <int R, int U>
-void product_tile(const float* a, int64_t lda, int64_t k, const float* b, float* c, int64_t ldc,
+__attribute__((noinline)) void product_tile(const float* a, int64_t lda, int64_t k, const float* b, float* c, int64_t ldc,
                   const float* bias, bool accumulate) {
   Vec sum[U][R][2] = {};
   int64_t i = 0;

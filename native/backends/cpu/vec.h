@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t W = LONGHAUL_WIDTH;
 
 typedef float Vec __attribute__((vector_size(W * 4)));
-typedef int32_t IntVec __attribute__((vector_size(W * 4)));
+typedef uint32_t Bits __attribute__((vector_size(W * 4)));
 typedef float LooseVec __attribute__((vector_size(W * 4), aligned(4), may_alias));
 
 LONGHAUL_INLINE void load(const float* p, Vec& v) { v = *reinterpret_cast<const LooseVec*>(p); }
@@ -63,9 +63,9 @@ LONGHAUL_INLINE void exp_in_place(Vec& x) {
   const Vec p = (q * (r * r) + r) + 1.f;
   // Bits of `shifted`: those of `shift` plus n. Moving n to the exponent drops the rest but for
   // the lowest bits of `shift`, which are zero.
-  const IntVec exponent = (IntVec)shifted << 23;
-  const Vec result = (Vec)((IntVec)p + exponent);
-  x = (Vec)((IntVec)result & (IntVec)(x >= lowest));
+  const Bits exponent = (Bits)shifted << 23;
+  const Vec result = (Vec)((Bits)p + exponent);
+  x = (Vec)((Bits)result & (Bits)(x >= lowest));
 }
 
 }  // namespace
