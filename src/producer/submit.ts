@@ -54,8 +54,9 @@ export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submi
   const longestQuery = longest([...queries.values()].flat());
   checkQueries(file, requests, queries, resolveAnchor(input, tokenizer, longestQuery));
 
+  // The last new token is never fed back, so it needs no position.
   const room = (request: ParsedRequest) =>
-    maxPositions - longest(queries.get(request) ?? []) - request.max_tokens;
+    maxPositions - longest(queries.get(request) ?? []) - (request.max_tokens - 1);
   const { documents, problems } = await stageDocuments({
     store: deps.store,
     tokenizer,
