@@ -1,6 +1,7 @@
 // Stopping, aborting, refusing, and several questions from one prefill.
 #include <atomic>
 
+#include "backends/cpu/cpu_backend.h"
 #include "check.h"
 #include "engine_files.h"
 #include "engine_ranks.h"
@@ -16,7 +17,7 @@ namespace {
 /// A golden case with its engines, ready to be run well or badly.
 struct Cohort {
   explicit Cohort(const std::string& name) : golden(name), ranks(golden.layout.ranks) {
-    engines = make_engines(golden, connect_threads(ranks), [] { return std::make_shared<PlainBackend>(); });
+    engines = make_engines(golden, connect_threads(ranks), [] { return make_cpu_backend({}); });
   }
   Engine& at(int rank) { return *engines[static_cast<size_t>(rank)]; }
 
