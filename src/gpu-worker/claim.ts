@@ -18,7 +18,7 @@ import type { Failure, Ticket } from './messages.js';
 import type { PreparedItem } from './prepare-item.js';
 import type { Settlement } from './protocol-types.js';
 import type { RunOutput } from './run-item.js';
-import { deferred, pause, within } from './wait.js';
+import { deferred, now, pause, within } from './wait.js';
 
 /** An item that took this many cohorts with it is not tried again. */
 const POISON_DEATHS = 3;
@@ -51,7 +51,7 @@ export class Claim {
   private pending = false;
   private run = 0;
   private why: StopReason | LeaseLostError | null = null;
-  private reported = 0;
+  private reported = { phase: '', since: 0 };
   private tokens = 0;
 
   constructor(
@@ -129,11 +129,12 @@ export class Claim {
     if (this.run > 0) this.deps.requestStop(this.run);
   }
 
-  /** Progress is for people: at most one value per heartbeat, and none is waited for. */
+  /** Progress is for people: one value per phase and heartbeat, and none is waited for. */
   progress(progress: Pick<ItemProgress, 'phase' | 'done' | 'total'>): void {
-    const now = performance.now();
-    if (now - this.reported < this.deps.timings.heartbeat || !this.pending) return;
-    this.reported = now;
+    const at = now();
+    const { phase, since } = this.reported;
+    if (!this.pending || (phase === progress.phase && at - since < this.deps.timings.heartbeat)) return;
+    this.reported = { phase: progress.phase, since: at };
     const value: ItemProgress = {
       epoch: this.job.attemptsStarted,
       document_tokens: this.tokens,
@@ -202,6 +203,7 @@ export class Claim {
     if (end === 'done') {
       const { prepared, output } = this.deps.work(ticket.run);
       if (prepared === null || output === null) throw new Error('the run left no answers');
+      await this.counters.forget();
       return this.deps.buildResult(prepared, output, this.job.attemptsStarted);
     }
     if (end !== 'stopped') return this.concludeFailure(end);

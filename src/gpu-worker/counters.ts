@@ -64,6 +64,11 @@ export class ItemCounters {
     await this.redis.eval(CLEAR, 1, this.key, encode(mark));
   }
 
+  /** The item is answered: what it did to cohorts on the way is of no use any more. */
+  async forget(): Promise<void> {
+    await this.redis.del(this.key);
+  }
+
   async death(mark: RunMark, cause: string): Promise<void> {
     await this.redis.eval(DEATH, 1, this.key, encode(mark), cause, KEEP_MS);
   }

@@ -1,0 +1,114 @@
+/** Cohorts of real rank processes over a real Redis and a real S3 server: from a queued item to its answers. */
+import { rmSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { raiseCancel } from '../../src/batch/flags.js';
+import { objectKeys } from '../../src/platform/keys.js';
+import { Bench, documentOf, texts, until } from '../chaos/cohort-support.js';
+import { writeRandomModel } from '../chaos/random-model.js';
+import { startRedis, startS3, tempDir, trackLeaks, type RedisService, type S3Service } from '../support/services.js';
+
+trackLeaks();
+
+let bench: Bench;
+let redis: RedisService;
+let s3: S3Service;
+let folder: string;
+
+beforeAll(async () => {
+  folder = await tempDir('longhaul-cohort-');
+  writeRandomModel(folder, 8);
+  [redis, s3] = await Promise.all([startRedis(), startS3()]);
+  bench = new Bench({ redis, s3 }, folder);
+});
+afterEach(async () => {
+  await bench.stopCohorts();
+});
+afterAll(async () => {
+  await bench.close();
+  await Promise.all([redis.stop(), s3.stop()]);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const full = (ranks: number) => ({ method: 'full' as const, ranks, anchor: null, passing: 0 });
+const question = [20, 31, 42, 53];
+
+describe('a cohort', () => {
+  const document = documentOf(1000);
+  let single: string[];
+
+  it('of one rank answers an item', async () => {
+    bench.cohort(1);
+    const state = await bench.ready('c1');
+    expect(state).toMatchObject({ ranks: '1', model: folder });
+    const id = await bench.submit(full(1), [{ document, questions: [question, [99, 98, 97]] }]);
+    const result = await bench.answered(id);
+    expect(result.execution).toMatchObject({ cohort: 'c1', epoch: 1, method: 'full', ranks: 1 });
+    expect(result.execution.backend).toMatch(/^cpu/);
+    expect(result.requests[0]?.usage).toMatchObject({ document_tokens: 1000, query_tokens: 7 });
+    single = texts(result);
+    expect(single).toHaveLength(2);
+  });
+
+  it.each([2, 4])('of %i ranks gives the same answers for `full`', async (ranks) => {
+    bench.cohort(ranks);
+    const id = await bench.submit(full(ranks), [{ document, questions: [question, [99, 98, 97]] }]);
+    expect(texts(await bench.answered(id))).toEqual(single);
+  });
+
+  it('runs apb and star, several items, and questions in groups', async () => {
+    bench.cohort(2);
+    const questions = [0, 1, 2, 3, 4].map((i) => question.map((token) => token + i));
+    const items = [1, 2, 3].map((seed) => ({ document: documentOf(500, seed), questions }));
+    const apb = await bench.submit({ method: 'apb', ranks: 2, anchor: 32, passing: 16 }, items);
+    const star = await bench.submit({ method: 'star', ranks: 2, anchor: null, passing: 0 }, items);
+    for (const id of [apb, star]) {
+      for (const item of [0, 1, 2]) {
+        const result = await bench.answered(id, item);
+        expect(result.requests[0]?.answers).toHaveLength(5);
+        expect(result.requests[0]?.answers.every((a) => a.tokens > 0)).toBe(true);
+      }
+    }
+  });
+});
+
+describe('a cohort tells what is wrong with an item, once and finally', () => {
+  it('a damaged document, a missing one, and one that is too long', async () => {
+    const id = await bench.submit(full(2), [
+      { document: documentOf(100, 71), questions: [question] },
+      { document: documentOf(100, 72), questions: [question] },
+      { document: documentOf(100, 73), questions: [question], maxTokens: 200_000 },
+      { document: documentOf(100, 74), questions: [question] },
+    ]);
+    const { document } = JSON.parse((await bench.store.get(objectKeys.item(id, 0))).toString()) as {
+      document: { sha256: string };
+    };
+    await bench.store.put(objectKeys.document(document.sha256), [Buffer.alloc(400)]);
+    const second = JSON.parse((await bench.store.get(objectKeys.item(id, 1))).toString()) as {
+      document: { sha256: string };
+    };
+    await bench.store.delete(objectKeys.document(second.document.sha256));
+    bench.cohort(2);
+    expect(await bench.failed(id, 0)).toMatchObject({ end: 'failed', code: 'BAD_DOCUMENT' });
+    expect(await bench.failed(id, 1)).toMatchObject({ end: 'failed', code: 'NOT_FOUND' });
+    expect(await bench.failed(id, 2)).toMatchObject({ end: 'failed', code: 'TOO_LONG' });
+    expect((await bench.answered(id, 3)).requests).toHaveLength(1);
+    expect((await bench.job(id, 0)).attemptsStarted).toBe(1);
+  });
+
+  it('leaves an item for another model to another cohort, unburned, and says why', async () => {
+    bench.cohort(1);
+    const id = await bench.submit(full(1), [{ document: documentOf(50), questions: [question] }], {
+      digests: { model: 'a'.repeat(64) },
+    });
+    await until('a fault on record', 20_000, async () => {
+      const [key] = await bench.redis.keys(`*:item:${id}:0`);
+      const fault = key === undefined ? null : await bench.redis.hget(key, 'last_fault');
+      return fault?.startsWith('MODEL_MISMATCH') ?? false;
+    });
+    const job = await bench.job(id);
+    expect(job.attemptsMade).toBe(0);
+    expect(await job.isFailed()).toBe(false);
+    await raiseCancel(bench, id);
+    expect(await bench.failed(id)).toMatchObject({ end: 'cancelled' });
+  });
+});
