@@ -86,60 +86,64 @@ void pack_tile(const Call& call, int64_t t, int64_t h) {
   }
 }
 
-/// Query rows [first, first + queries) of the heads that share KV head h.
-/// Row i * group + g of the tile is query row first + i, head h * group + g.
-void attend(const Call& call, Scratch& scratch, int64_t h, int64_t first, int64_t queries) {
+/// Query rows [first, first + queries) of the heads that share KV heads [head, head + heads).
+/// Tile row (n * queries + i) * group + g is query row first + i, head (head + n) * group + g.
+/// Several KV heads only when few rows read the keys as they lie: then whole rows of keys stream by.
+void attend(const Call& call, Scratch& scratch, int64_t head, int64_t heads, int64_t first, int64_t queries) {
   const Kernels& kernels = call.kernels;
-  const int64_t group = call.group(), rows = queries * group, d = call.heads.dimension;
+  const int64_t group = call.group(), rows = queries * group, all = heads * rows, d = call.heads.dimension;
   const int64_t query_stride = d + 16, score_stride = kTileKeys + 16, out_stride = call.padded_dimension();
-  float* q = scratch.floats(rows * (query_stride + score_stride + out_stride + 2));  // [rows, D], scaled
-  float* scores = q + rows * query_stride;    // [rows, kTileKeys]
-  float* out = scores + rows * score_stride;  // [rows, D padded], not yet divided by sum
-  float* maximum = out + rows * out_stride;   // [rows]
-  float* sum = maximum + rows;                // [rows]
-  const int64_t column = h * group * d;       // of q and of the call's out
+  float* q = scratch.floats(all * (query_stride + score_stride + out_stride + 2));  // [all, D], scaled
+  float* scores = q + all * query_stride;    // [all, kTileKeys]
+  float* out = scores + all * score_stride;  // [all, D padded], not yet divided by sum
+  float* maximum = out + all * out_stride;   // [all]
+  float* sum = maximum + all;                // [all]
+  const auto query = [&](int64_t r) { return first + r % rows / group; };
+  const auto query_head = [&](int64_t r) { return (head + r / rows) * group + r % group; };
   const float scale = 1.f / std::sqrt(static_cast<float>(d));
-  for (int64_t r = 0; r < rows; ++r)
-    kernels.scale(row(call.q, first + r / group) + column + r % group * d, scale, d, q + r * query_stride);
-  std::fill_n(out, rows * out_stride, 0.f);
-  std::fill_n(maximum, rows, kNegativeInfinity);
-  std::fill_n(sum, rows, 0.f);
+  for (int64_t r = 0; r < all; ++r)
+    kernels.scale(row(call.q, query(r)) + query_head(r) * d, scale, d, q + r * query_stride);
+  std::fill_n(out, all * out_stride, 0.f);
+  std::fill_n(maximum, all, kNegativeInfinity);
+  std::fill_n(sum, all, 0.f);
 
   int64_t limits[kTileRows];
   for (size_t t = 0; t < call.tiles.size(); ++t) {
     const KeyTile& tile = call.tiles[t];
-    const int64_t most = tile.visible(first + queries - 1);
-    if (most == 0) continue;
+    if (tile.visible(first + queries - 1) == 0) continue;
     const bool whole = tile.visible(first) == tile.keys;
     const int64_t step = whole ? rows : kernels.rows;  // on the diagonal, each register tile ends early
-    for (int64_t r = 0; r < rows; ++r) limits[r] = whole ? tile.keys : tile.visible(first + r / group);
-    for (int64_t r = 0; r < rows; r += step) {
-      const int64_t height = std::min(step, rows - r), end = limits[r + height - 1];
+    for (int64_t r = 0; r < rows; ++r) limits[r] = tile.visible(query(r));
+    for (int64_t r = 0; r < all; r += std::min(step, rows - r % rows)) {
+      const int64_t height = std::min(step, rows - r % rows), end = limits[r % rows + height - 1];
       if (end == 0) continue;
       const float* qr = q + r * query_stride;
       float *sr = scores + r * score_stride, *outr = out + r * out_stride;
+      const auto softmax = [&] {
+        kernels.softmax_step(sr, score_stride, height, limits + r % rows, end, maximum + r, sum + r, outr, out_stride, d);
+      };
       if (call.packed) {
         const float* keys = call.packs + static_cast<int64_t>(t) * call.pack();
         const float* values = keys + call.key_pack();
         kernels.multiply(qr, query_stride, height, d, keys, d * kernels.columns, round_up(end, kernels.columns),
                          sr, score_stride, nullptr, false);
-        kernels.softmax_step(sr, score_stride, height, limits + r, end, maximum + r, sum + r, outr, out_stride, d);
+        softmax();
         kernels.multiply(sr, score_stride, height, end, values, tile.keys * kernels.columns, out_stride,
                          outr, out_stride, nullptr, true);
       } else {
         const KeyValues& kv = tile.segment->kv;
-        kernels.dots(qr, query_stride, height, tile.key(h * d), kv.keys.stride, end, d, sr, score_stride);
-        kernels.softmax_step(sr, score_stride, height, limits + r, end, maximum + r, sum + r, outr, out_stride, d);
-        kernels.weigh(sr, score_stride, height, tile.value(h * d), kv.values.stride, end, d, outr, out_stride);
+        const int64_t column = (head + r / rows) * d;
+        kernels.dots(qr, query_stride, height, tile.key(column), kv.keys.stride, end, d, sr, score_stride);
+        softmax();
+        kernels.weigh(sr, score_stride, height, tile.value(column), kv.values.stride, end, d, outr, out_stride);
       }
     }
   }
 
-  for (int64_t r = 0; r < rows; ++r) {
-    const int64_t i = first + r / group, head = h * group + r % group;
-    kernels.scale(out + r * out_stride, sum[r] > 0 ? 1.f / sum[r] : 0.f, d, row(call.out, i) + head * d);
+  for (int64_t r = 0; r < all; ++r) {
+    kernels.scale(out + r * out_stride, sum[r] > 0 ? 1.f / sum[r] : 0.f, d, row(call.out, query(r)) + query_head(r) * d);
     if (call.lse != nullptr)
-      call.lse[i * call.heads.query + head] = sum[r] > 0 ? maximum[r] + std::log(sum[r]) : kNegativeInfinity;
+      call.lse[query(r) * call.heads.query + query_head(r)] = sum[r] > 0 ? maximum[r] + std::log(sum[r]) : kNegativeInfinity;
   }
 }
 
@@ -167,8 +171,11 @@ void attention(Context& context, const Matrix& q, std::span<const Segment> segme
   const double work = 4.0 * static_cast<double>(q.rows * keys) * static_cast<double>(heads.query * heads.dimension);
   const auto scratch = [&](int worker) -> Scratch& { return context.scratch[static_cast<size_t>(worker)]; };
   if (!packed) {
-    context.pool.run(heads.key_value, work > kWorthWaking,
-                     [&](int64_t h, int worker) { attend(call, scratch(worker), h, 0, q.rows); });
+    const int64_t pieces = std::min<int64_t>(heads.key_value, work > kWorthWaking ? context.pool.threads() : 1);
+    context.pool.run(pieces, true, [&](int64_t item, int worker) {
+      const int64_t head = heads.key_value * item / pieces, end = heads.key_value * (item + 1) / pieces;
+      attend(call, scratch(worker), head, end - head, 0, q.rows);
+    });
     return;
   }
   const auto tiles = static_cast<int64_t>(call.tiles.size());
@@ -178,7 +185,7 @@ void attention(Context& context, const Matrix& q, std::span<const Segment> segme
     context.pool.run(tiles, work > kWorthWaking, [&](int64_t t, int) { pack_tile(call, t, h); });
     context.pool.run(query_tiles, work > kWorthWaking, [&](int64_t item, int worker) {
       const int64_t first = (query_tiles - 1 - item) * queries;  // causal: the longest tiles first
-      attend(call, scratch(worker), h, first, std::min(queries, q.rows - first));
+      attend(call, scratch(worker), h, 1, first, std::min(queries, q.rows - first));
     });
   }
 }
