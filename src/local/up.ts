@@ -63,6 +63,10 @@ export async function up(options: UpOptions): Promise<UpResult> {
     } catch (error) {
       options.report('stopping what was started');
       await downLocked(paths, () => undefined);
+      if (options.signal.aborted)
+        throw new LonghaulError('INTERRUPTED', 'interrupted; what was started has been stopped', {
+          cause: error,
+        });
       throw error;
     }
     return resultOf('started', paths, plan);
@@ -93,19 +97,28 @@ async function startSupervisor(paths: Layout, signal: AbortSignal): Promise<void
     });
     // It outlives this command: its own session, and nothing that keeps our event loop.
     child.unref();
-    const ended = new AbortController();
-    once(child, 'exit').then(
-      () => ended.abort(),
-      () => ended.abort(),
+    let ended = false;
+    const exit = once(child, 'exit').then(
+      () => (ended = true),
+      () => (ended = true),
     );
-    const deadline = performance.now() + 30_000;
-    while (readJson(paths.state, stackState)?.supervisor.pid !== child.pid) {
-      if (ended.signal.aborted || performance.now() > deadline)
-        throw new LonghaulError(
-          'LOCAL_SUPERVISOR',
-          `The supervisor did not start; see ${paths.log('supervisor')}.`,
-        );
-      await sleep(50, undefined, { signal });
+    try {
+      const deadline = performance.now() + 30_000;
+      while (readJson(paths.state, stackState)?.supervisor.pid !== child.pid) {
+        if (ended || performance.now() > deadline)
+          throw new LonghaulError(
+            'LOCAL_SUPERVISOR',
+            `The supervisor did not start; see ${paths.log('supervisor')}.`,
+          );
+        await sleep(50, undefined, { signal });
+      }
+    } catch (error) {
+      // It may not be on record yet, so that nobody else could find it.
+      child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
+      await exit;
+      clearTimeout(timer);
+      throw error;
     }
   } finally {
     closeSync(log);
