@@ -10,19 +10,17 @@ import { LonghaulError } from '../../platform/errors.js';
  *   communicator is lost; `peer` is the rank at fault where that is known
  */
 export class EngineError extends LonghaulError {
-  constructor(
-    code: string,
-    message: string,
-    readonly peer?: number,
-    options?: { cause?: unknown },
-  ) {
+  declare readonly peer?: number;
+
+  constructor(code: string, message: string, peer?: number, options?: { cause?: unknown }) {
     super(code, message, options);
+    if (peer !== undefined) this.peer = peer;
   }
 
   /** A native error (`code`, perhaps `peer`) as an EngineError; anything else as it is. */
   static from(error: unknown, cause?: unknown): unknown {
     if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return error;
     const peer = 'peer' in error && typeof error.peer === 'number' ? error.peer : undefined;
-    return new EngineError(error.code, error.message, peer, { cause: cause ?? error });
+    return new EngineError(error.code, error.message, peer, cause === undefined ? undefined : { cause });
   }
 }
