@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Worker } from 'bullmq';
 import { ManifestCache } from '../batch/manifest-cache.js';
 import { withQueues } from '../batch/queues.js';
 import { countUncommitted } from '../batch/uncommitted.js';
@@ -47,24 +49,37 @@ export async function runAggregator(config: Config, logger: Logger, signal: Abor
         giveUp: giveUp.signal,
       };
       const workers = [startCommit(context), startFinalise(context)];
-      try {
-        logger.info({ store: store.url(''), concurrency: config.aggregatorConcurrency }, 'ready');
-        await Promise.all([runReconciler(context, signal), publishUncommitted(context, signal)]);
-      } finally {
-        logger.info('shutting down');
-        const timer = setTimeout(
-          () => giveUp.abort(new Error('the drain took too long')),
-          config.timings.drain,
-        );
-        try {
-          await Promise.all(workers.map((worker) => worker.close()));
-        } finally {
-          clearTimeout(timer);
-        }
-      }
+      logger.info({ store: store.url(''), concurrency: config.aggregatorConcurrency }, 'ready');
+      const loops = Promise.all([runReconciler(context, signal), publishUncommitted(context, signal)]);
+      if (!signal.aborted) await once(signal, 'abort');
+      await drain(context, workers, loops, giveUp);
     });
   } finally {
     await releasers.run();
+  }
+}
+
+/**
+ * Commits what is under way; after `drain` it is given back; `abort` later we leave in any case (Redis
+ * may be away), and the jobs are taken over like those of an aggregator that died.
+ */
+async function drain(
+  { logger, config }: AggregatorContext,
+  workers: Worker[],
+  loops: Promise<unknown>,
+  giveUp: AbortController,
+): Promise<void> {
+  logger.info('shutting down');
+  const over = new AbortController();
+  const wait = (ms: number) => sleep(ms, 'late', { signal: over.signal }).catch(() => 'closed');
+  const closed = Promise.allSettled([loops, ...workers.map((worker) => worker.close())]).then(() => 'closed');
+  try {
+    if ((await Promise.race([closed, wait(config.timings.drain)])) === 'closed') return;
+    giveUp.abort(new Error('the drain took too long'));
+    if ((await Promise.race([closed, wait(config.timings.abort)])) === 'closed') return;
+    logger.warn('left with work under way; it is taken over when its locks expire');
+  } finally {
+    over.abort();
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Job, Worker } from 'bullmq';
+import { UnrecoverableError, type Job, type Worker } from 'bullmq';
 import { mapConcurrently } from '../batch/concurrency.js';
 import { enqueueFinalise } from '../batch/enqueue.js';
 import { endingOf } from '../batch/flags.js';
@@ -14,9 +14,9 @@ import {
 import { recordOutcomes, registerBatch, type Committed } from '../batch/record.js';
 import type { Outcome } from '../contracts/outcome.js';
 import { itemJob, type ItemFailure, type ItemJob } from '../contracts/work-item.js';
-import { InfrastructureError, NotFoundError } from '../platform/errors.js';
+import { InfrastructureError } from '../platform/errors.js';
 import { jobIds, objectKeys, QUEUES } from '../platform/keys.js';
-import type { AggregatorContext } from './context.js';
+import { manifestOf, type AggregatorContext } from './context.js';
 import { startWorker } from './worker.js';
 
 /** Outcomes of one item written at the same time. */
@@ -66,9 +66,9 @@ async function commitItem(
   end: ItemEnd | undefined,
   signal: AbortSignal,
 ): Promise<void> {
-  const manifest = await context.manifests.get(id);
+  const manifest = await manifestOf(context, id);
   const requests = manifest.items[item];
-  if (requests === undefined) throw new NotFoundError(`batch ${id} has no work item ${item}`);
+  if (requests === undefined) throw new UnrecoverableError(`batch ${id} has no work item ${item}`);
   const outcomes = toOutcomes(manifest.header, requests, end ?? (await endWithoutValue(context, manifest)));
   const committed = await mapConcurrently(
     outcomes,

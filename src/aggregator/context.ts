@@ -1,7 +1,10 @@
+import { UnrecoverableError } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { ManifestCache } from '../batch/manifest-cache.js';
 import type { BatchDeps, Queues } from '../batch/queues.js';
+import type { IndexedManifest } from '../batch/manifest.js';
 import type { Config } from '../platform/config.js';
+import { NotFoundError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 
 /** What the parts of one aggregator process share. */
@@ -14,4 +17,13 @@ export interface AggregatorContext extends BatchDeps {
   connection: Redis;
   /** Aborted when a drain has taken too long: work under way is given back. */
   giveUp: AbortSignal;
+}
+
+/** The manifest of a job's batch. Without one the job has no sense: it fails for good, alone of all errors. */
+export async function manifestOf({ manifests }: AggregatorContext, id: string): Promise<IndexedManifest> {
+  try {
+    return await manifests.get(id);
+  } catch (error) {
+    throw error instanceof NotFoundError ? new UnrecoverableError(error.message) : error;
+  }
 }

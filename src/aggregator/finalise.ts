@@ -13,7 +13,7 @@ import type { Success } from '../contracts/outcome.js';
 import { finaliseJob, type FinaliseJob } from '../contracts/work-item.js';
 import { objectKeys, QUEUES, redisKeys } from '../platform/keys.js';
 import { VERSION } from '../platform/version.js';
-import type { AggregatorContext } from './context.js';
+import { manifestOf, type AggregatorContext } from './context.js';
 import { startWorker } from './worker.js';
 
 export function startFinalise(context: AggregatorContext): Worker<FinaliseJob> {
@@ -28,7 +28,7 @@ export function startFinalise(context: AggregatorContext): Worker<FinaliseJob> {
  */
 async function finaliseBatch(context: AggregatorContext, id: string, signal: AbortSignal): Promise<void> {
   const { store, logger } = context;
-  const manifest = await context.manifests.get(id);
+  const manifest = await manifestOf(context, id);
   let success = await readSuccess(store, id, signal);
   if (success === undefined) {
     const done = await listOutcomes(context, manifest, signal);

@@ -1,5 +1,5 @@
 import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from 'bullmq';
-import { describeError, NotFoundError } from '../platform/errors.js';
+import { describeError } from '../platform/errors.js';
 import { QUEUE_PREFIX } from '../platform/keys.js';
 import type { AggregatorContext } from './context.js';
 
@@ -27,7 +27,7 @@ export function startWorker<T>(
           await job.moveToWait(token);
           throw new WaitingError();
         }
-        if (error instanceof NotFoundError) throw new UnrecoverableError(error.message);
+        if (error instanceof UnrecoverableError) throw error;
         const pause = Math.min(
           timings.faultBackoffLast,
           timings.faultBackoffFirst * 2 ** Math.min(job.attemptsStarted - 1, 20),

@@ -13,6 +13,8 @@ export function aggregatorCommand(): Command {
       const { signal, dispose } = shutdownSignal();
       try {
         await runAggregator(config, createLogger('aggregator', config), signal);
+        // BullMQ's blocking connections to a Redis that hangs would keep a process alive that has left.
+        process.exit();
       } finally {
         dispose();
       }

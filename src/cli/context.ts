@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import type { BatchDeps } from '../batch/queues.js';
 import { loadConfig, settingNames, type Config, type SettingName } from '../platform/config.js';
 import { ObjectStore } from '../platform/object-store.js';
-import { createRedis } from '../platform/redis.js';
-import { Releasers, shutdownSignal } from '../platform/shutdown.js';
+import { checkRedis, createRedis } from '../platform/redis.js';
+import { shutdownSignal } from '../platform/shutdown.js';
 
 /** Configuration as the command line gives it: global options and those of the command that name a setting. */
 export function configOf(command: Command): Config {
@@ -14,29 +14,41 @@ export function configOf(command: Command): Config {
   return loadConfig({ flags });
 }
 
-export interface CommandContext extends BatchDeps {
+export interface StoreContext {
   config: Config;
+  store: ObjectStore;
   signal: AbortSignal;
 }
 
-/** Opens what a command on batches needs, and releases it whatever happens. */
-export async function withBatches<T>(
-  command: Command,
-  use: (context: CommandContext) => Promise<T>,
-): Promise<T> {
+export type CommandContext = StoreContext & BatchDeps;
+
+/** Opens what a command that only reads S3 needs, and releases it whatever happens. */
+export async function withStore<T>(command: Command, use: (context: StoreContext) => Promise<T>): Promise<T> {
   const config = configOf(command);
-  const releasers = new Releasers();
   const { signal, dispose } = shutdownSignal();
-  releasers.add(dispose);
   try {
-    const redis = createRedis(config.redisUrl, 'command');
-    releasers.add(() => redis.disconnect());
     const store = new ObjectStore(config);
-    releasers.add(() => store.close());
-    return await use({ config, redis, store, signal });
+    try {
+      return await use({ config, store, signal });
+    } finally {
+      store.close();
+    }
   } finally {
-    await releasers.run();
+    dispose();
   }
+}
+
+/** Likewise for a command on batches. A Redis that does not answer is said in plain words. */
+export function withBatches<T>(command: Command, use: (context: CommandContext) => Promise<T>): Promise<T> {
+  return withStore(command, async (context) => {
+    const redis = createRedis(context.config.redisUrl, 'command');
+    try {
+      await checkRedis(redis, context.config.redisUrl);
+      return await use({ ...context, redis });
+    } finally {
+      redis.disconnect();
+    }
+  });
 }
 
 /** To stdout: what a script reads. Everything meant for people while it runs goes to stderr. */

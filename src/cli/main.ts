@@ -6,6 +6,7 @@ import { cancelCommand } from './cancel.js';
 import { demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
 import { engineCommand } from './engine-check.js';
+import { localCommand } from './local.js';
 import { resultsCommand } from './results.js';
 import { statusCommand } from './status.js';
 import { submitCommand } from './submit.js';
@@ -39,6 +40,7 @@ Exit codes: 0 ok, 1 error, 2 wrong usage or not (wholly) finished`,
     resultsCommand(),
     cancelCommand(),
     demoCommand(),
+    localCommand(),
     workerCommand(),
     aggregatorCommand(),
     engineCommand(),

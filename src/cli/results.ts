@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { downloadResults } from '../batch/results.js';
-import { printJson, printLine, withBatches } from './context.js';
+import { printJson, printLine, withStore } from './context.js';
 
 /** `longhaul results BATCH` */
 export function resultsCommand(): Command {
@@ -11,7 +11,7 @@ export function resultsCommand(): Command {
     .option('--json', 'print paths, counts and usage as JSON')
     .addHelpText('after', '\nExit codes: 0 downloaded, 1 error, 2 the batch is not finished yet')
     .action(async (id: string, options: { out?: string; json?: boolean }, command: Command) => {
-      const { success, output, error } = await withBatches(command, (context) =>
+      const { success, output, error } = await withStore(command, (context) =>
         downloadResults(context, id, options.out ?? `results/${id}`, context.signal),
       );
       const { counts, usage } = success;

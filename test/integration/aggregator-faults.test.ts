@@ -1,7 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
+import { downloadResults } from '../../src/batch/results.js';
 import { getStatus } from '../../src/batch/status.js';
 import { redisKeys } from '../../src/platform/keys.js';
 import {
@@ -186,4 +190,72 @@ test('an outcome that vanished from S3 is made again before the batch is finishe
   await bench.deps.store.delete(lost!);
   expect((await bench.ended(id)).request_counts.answered).toBe(6);
   await checkWhole(id, 6);
+});
+
+test('Redis killed and started again in the middle: the aggregator goes on', async () => {
+  const own = await startRedis();
+  const mine = new Bench(testConfig(own, s3));
+  try {
+    const id = newId();
+    const { manifest, items } = makeBatch(id, { items: ones(40) });
+    mine.aggregator();
+    await createBatch(mine.deps, manifest, items);
+    let answers = 0;
+    mine.answering(async (job) => {
+      answers += 1;
+      await new Promise((done) => setTimeout(done, 50));
+      return makeResult(items[job.item]!);
+    }, 2);
+    await mine.until(() => Promise.resolve(answers > 10 ? true : undefined));
+    await own.kill('SIGKILL');
+    await new Promise((done) => setTimeout(done, 1_000));
+    await own.restart();
+    await mine.until(async () => {
+      const status = await getStatus(mine.deps, id).catch(() => undefined);
+      return status === undefined || status.completed_at === null ? undefined : true;
+    }, 60_000);
+    await checkWhole(id, 40);
+  } finally {
+    await mine.release();
+    await own.stop();
+  }
+});
+
+test('an aggregator leaves within its limits although Redis hangs', async () => {
+  const aggregator = spawnCli(bench.config, ['aggregator'], { LONGHAUL_LOG_LEVEL: 'info' });
+  try {
+    await once(aggregator.stderr!, 'data');
+    await bench.until(async () =>
+      (await bench.deps.redis.exists(redisKeys.uncommitted())) === 1 ? true : undefined,
+    );
+    await redis.kill('SIGSTOP');
+    const begun = Date.now();
+    const exited = once(aggregator, 'exit');
+    aggregator.kill('SIGTERM');
+    expect((await exited)[0]).toBe(0);
+    const { drain, abort } = bench.config.timings;
+    expect(Date.now() - begun).toBeLessThan(drain + abort + 3_000);
+  } finally {
+    await redis.kill('SIGCONT');
+    await endProcess(aggregator, 'SIGKILL');
+  }
+});
+
+test('files above 8 MB go out in parts, and come back whole', async () => {
+  const id = newId();
+  const { manifest, items } = makeBatch(id, { items: ones(60) });
+  bench.aggregator();
+  await createBatch(bench.deps, manifest, items);
+  bench.answering((job) => makeResult(items[job.item]!, 'long '.repeat(40_000)));
+  await bench.ended(id);
+  const before = (await s3.faults.state()).requests;
+  expect(before['CompleteMultipartUpload']).toBeGreaterThan(0);
+  const directory = await mkdtemp(join(tmpdir(), 'longhaul-parts-'));
+  try {
+    const { output, success } = await downloadResults(bench.deps, id, directory);
+    expect(success.files.output.bytes).toBeGreaterThan(12_000_000);
+    expect((await stat(output)).size).toBe(success.files.output.bytes);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
 });
