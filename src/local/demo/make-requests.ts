@@ -8,7 +8,7 @@ import { accessCode, magicNumbers, passKey, type Fact } from './facts.js';
 import { Random } from './random.js';
 
 /** How many characters of English prose one token of the demo model covers; document lengths need no more precision. */
-const CHARACTERS_PER_TOKEN = 3.3;
+const CHARACTERS_PER_TOKEN = 2.85;
 const NOISE = 'The sky is blue. The tree is green. The flower is red. The sun is yellow.';
 
 export interface Expected {
