@@ -5,7 +5,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, type Job } from 'bullmq';
@@ -20,8 +20,16 @@ import { cohortKeys, jobIds, objectKeys, QUEUES } from '../../src/platform/keys.
 import { ObjectStore } from '../../src/platform/object-store.js';
 import { createRedis } from '../../src/platform/redis.js';
 import { modelDigests } from '../../src/text/model-digests.js';
-import { endProcess, type RedisService, type S3Service } from '../support/services.js';
 import { watch } from '../support/leaks.js';
+import {
+  endProcess,
+  startRedis,
+  startS3,
+  tempDir,
+  type RedisService,
+  type S3Service,
+} from '../support/services.js';
+import { writeRandomModel } from './random-model.js';
 
 const command = resolve('bin/longhaul.js');
 
@@ -49,6 +57,28 @@ export interface CohortOptions {
   settings?: Partial<Settings>;
 }
 
+/** Services and a model for a test file. */
+export async function openServices(layers: number): Promise<Services> {
+  const modelDir = writeRandomModel(await tempDir('longhaul-cohort-'), layers);
+  const [redis, s3] = await Promise.all([startRedis(), startS3()]);
+  return {
+    redis,
+    s3,
+    modelDir,
+    async close() {
+      await Promise.all([redis.stop(), s3.stop()]);
+      rmSync(modelDir, { recursive: true, force: true });
+    },
+  };
+}
+
+export interface Services {
+  redis: RedisService;
+  s3: S3Service;
+  modelDir: string;
+  close(): Promise<void>;
+}
+
 interface Seat {
   rank: number;
   child: ChildProcess;
@@ -68,7 +98,6 @@ export class TestCohort {
   constructor(private readonly options: CohortOptions) {}
 
   start(): this {
-    if (!existsSync(resolve('dist/cli/main.js'))) throw new Error('dist is missing; run `make build`');
     this.supervising = this.supervise();
     return this;
   }
@@ -81,6 +110,11 @@ export class TestCohort {
 
   kill(rank: number, signal: NodeJS.Signals = 'SIGKILL'): void {
     this.seat(rank).child.kill(signal);
+  }
+
+  /** Exit codes by rank of the last start, when all have ended. */
+  codes(): (number | null)[] {
+    return this.seats.map(({ child }) => child.exitCode);
   }
 
   /** The pids of ranks that live. */
@@ -118,29 +152,33 @@ export class TestCohort {
   }
 
   private spawn(rank: number): Seat {
-    const { redis, s3, modelDir, ranks, cohort, settings } = this.options;
-    const environment = toEnvironment({
-      redisUrl: redis.url,
-      profile: 'fast',
-      logLevel: 'debug',
-      backend: 'cpu',
-      modelDir,
-      ...s3.settings,
-      ...settings,
-    });
-    const flags = ['worker', '--rank', String(rank), '--ranks', String(ranks)];
-    if (cohort !== undefined) flags.push('--cohort', cohort);
-    const child = watch(
-      spawn(process.execPath, [command, ...flags], {
-        stdio: ['ignore', 'ignore', 'pipe'],
-        env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment },
-      }),
-    );
-    const log: string[] = [];
-    child.stderr?.on('data', (text: Buffer) => log.push(text.toString()));
-    child.once('exit', (code, signal) => this.exits.push({ rank, code, signal }));
-    return { rank, child, log };
+    const seat = spawnRank(this.options, rank);
+    seat.child.once('exit', (code, signal) => this.exits.push({ rank, code, signal }));
+    return seat;
   }
+}
+
+function spawnRank({ redis, s3, modelDir, ranks, cohort, settings }: CohortOptions, rank: number): Seat {
+  const environment = toEnvironment({
+    redisUrl: redis.url,
+    profile: 'fast',
+    logLevel: 'debug',
+    backend: 'cpu',
+    modelDir,
+    ...s3.settings,
+    ...settings,
+  });
+  const flags = ['worker', '--rank', String(rank), '--ranks', String(ranks)];
+  if (cohort !== undefined) flags.push('--cohort', cohort);
+  const child = watch(
+    spawn(process.execPath, [command, ...flags], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment },
+    }),
+  );
+  const log: string[] = [];
+  child.stderr?.on('data', (text: Buffer) => log.push(text.toString()));
+  return { rank, child, log };
 }
 
 function lives(child: ChildProcess): boolean {
@@ -155,11 +193,9 @@ export class Bench {
   readonly documents: Queue<ItemJob, ItemResult>;
   readonly outcomes: Queue<ItemJob>;
   private readonly cohorts: TestCohort[] = [];
+  private readonly seats: Seat[] = [];
 
-  constructor(
-    readonly services: { redis: RedisService; s3: S3Service },
-    readonly modelDir: string,
-  ) {
+  constructor(readonly services: Services) {
     const flags = { redisUrl: services.redis.url, profile: 'fast', logLevel: 'silent', ...services.s3.settings };
     this.config = loadConfig({ flags, environment: {}, directory: '/nonexistent' });
     this.redis = createRedis(services.redis.url, 'command');
@@ -170,14 +206,24 @@ export class Bench {
   }
 
   cohort(ranks: number, cohort = `c${ranks}`, settings: Partial<Settings> = {}): TestCohort {
-    const made = new TestCohort({ ...this.services, modelDir: this.modelDir, ranks, cohort, settings });
+    if (!existsSync(resolve('dist/cli/main.js'))) throw new Error('dist is missing; run `make build`');
+    const made = new TestCohort({ ...this.services, ranks, cohort, settings });
     this.cohorts.push(made);
     return made.start();
+  }
+
+  /** One rank without a supervisor. */
+  rank(rank: number, ranks: number, cohort = 'alone'): Seat & { gone(): Promise<unknown>; end(): Promise<void> } {
+    const seat = spawnRank({ ...this.services, ranks, cohort }, rank);
+    const gone = once(seat.child, 'exit');
+    this.seats.push(seat);
+    return { ...seat, gone: () => gone, end: () => endProcess(seat.child) };
   }
 
   /** For afterEach. */
   async stopCohorts(): Promise<void> {
     await Promise.all(this.cohorts.splice(0).map((cohort) => cohort.stop()));
+    await Promise.all(this.seats.splice(0).map(({ child }) => endProcess(child)));
   }
 
   async close(): Promise<void> {
@@ -205,7 +251,7 @@ export class Bench {
     more: { expiresAt?: number; digests?: Partial<ModelDigests> } = {},
   ): Promise<string> {
     const id = `batch-${randomBytes(6).toString('hex')}`;
-    const digests = { ...(await modelDigests(this.modelDir)), ...more.digests };
+    const digests = { ...(await modelDigests(this.services.modelDir)), ...more.digests };
     const expires_at = more.expiresAt ?? null;
     const workItems: WorkItem[] = [];
     const requests: Manifest['requests'] = [];
@@ -282,6 +328,8 @@ export class Bench {
     });
   }
 }
+
+export const full = (ranks: number): RunOptions => ({ method: 'full', ranks, anchor: null, passing: 0 });
 
 /** Token ids without special meaning, the same for the same seed. */
 export function documentOf(tokens: number, seed = 1): Uint32Array {

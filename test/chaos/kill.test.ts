@@ -2,32 +2,35 @@
  * Ranks killed at awkward moments. Whatever dies: the item is answered, with the answers of an undisturbed
  * run, its parent runs once, nothing is left behind, and all within the bound.
  */
-import { rmSync } from 'node:fs';
 import { Worker } from 'bullmq';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { jobIds, QUEUE_PREFIX, QUEUES } from '../../src/platform/keys.js';
 import { createRedis } from '../../src/platform/redis.js';
-import { startRedis, startS3, tempDir, trackLeaks, type RedisService, type S3Service } from '../support/services.js';
-import { Bench, documentOf, texts, until, type TestCohort } from './cohort-support.js';
-import { writeRandomModel } from './random-model.js';
+import { trackLeaks } from '../support/services.js';
+import {
+  Bench,
+  documentOf,
+  full,
+  openServices,
+  texts,
+  until,
+  type Services,
+  type TestCohort,
+} from './cohort-support.js';
 
 trackLeaks();
 
 let bench: Bench;
-let redis: RedisService;
-let s3: S3Service;
-let folder: string;
+let services: Services;
 /** Runs of parents, by job id, as an aggregator would see them. */
 const parents = new Map<string, number>();
 let aggregator: Worker;
 
 beforeAll(async () => {
-  folder = await tempDir('longhaul-kill-');
-  writeRandomModel(folder, 160);
-  [redis, s3] = await Promise.all([startRedis(), startS3()]);
+  services = await openServices(160);
 });
 beforeEach(() => {
-  bench = new Bench({ redis, s3 }, folder);
+  bench = new Bench(services);
   parents.clear();
   aggregator = new Worker(
     QUEUES.outcomes,
@@ -36,7 +39,7 @@ beforeEach(() => {
       return Promise.resolve();
     },
     {
-      connection: createRedis(redis.url, 'bullmq'),
+      connection: createRedis(services.redis.url, 'bullmq'),
       prefix: QUEUE_PREFIX,
       stalledInterval: bench.config.timings.stalled,
       lockDuration: bench.config.timings.lock,
@@ -49,8 +52,7 @@ afterEach(async () => {
   (aggregator.opts.connection as { disconnect(): void }).disconnect();
 });
 afterAll(async () => {
-  await Promise.all([redis.stop(), s3.stop()]);
-  rmSync(folder, { recursive: true, force: true });
+  await services.close();
 });
 
 const question = [20, 31, 42, 53];
@@ -69,7 +71,7 @@ interface Undisturbed {
 
 async function undisturbed(ranks: number): Promise<Undisturbed> {
   const since = Date.now();
-  const id = await bench.submit({ method: 'full', ranks, anchor: null, passing: 0 }, [item]);
+  const id = await bench.submit(full(ranks), [item]);
   const answers = texts(await bench.answered(id));
   return { answers, ms: Date.now() - since };
 }
@@ -77,7 +79,7 @@ async function undisturbed(ranks: number): Promise<Undisturbed> {
 async function answeredDespite(ranks: number, cohort: TestCohort, disturb: (id: string) => Promise<void>) {
   const { answers, ms } = await undisturbed(ranks);
   const before = cohort.pids();
-  const id = await bench.submit({ method: 'full', ranks, anchor: null, passing: 0 }, [item]);
+  const id = await bench.submit(full(ranks), [item]);
   await disturb(id);
   const since = Date.now();
   const result = await bench.answered(id, 0, bound(ms)).catch((error: unknown) => {

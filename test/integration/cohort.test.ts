@@ -1,35 +1,35 @@
 /** Cohorts of real rank processes over a real Redis and a real S3 server: from a queued item to its answers. */
-import { rmSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { raiseCancel } from '../../src/batch/flags.js';
 import { objectKeys } from '../../src/platform/keys.js';
-import { Bench, documentOf, texts, until } from '../chaos/cohort-support.js';
-import { writeRandomModel } from '../chaos/random-model.js';
-import { startRedis, startS3, tempDir, trackLeaks, type RedisService, type S3Service } from '../support/services.js';
+import {
+  Bench,
+  documentOf,
+  full,
+  openServices,
+  texts,
+  until,
+  type Services,
+} from '../chaos/cohort-support.js';
+import { trackLeaks } from '../support/services.js';
 
 trackLeaks();
 
+let services: Services;
 let bench: Bench;
-let redis: RedisService;
-let s3: S3Service;
-let folder: string;
 
 beforeAll(async () => {
-  folder = await tempDir('longhaul-cohort-');
-  writeRandomModel(folder, 8);
-  [redis, s3] = await Promise.all([startRedis(), startS3()]);
-  bench = new Bench({ redis, s3 }, folder);
+  services = await openServices(8);
+  bench = new Bench(services);
 });
 afterEach(async () => {
   await bench.stopCohorts();
 });
 afterAll(async () => {
   await bench.close();
-  await Promise.all([redis.stop(), s3.stop()]);
-  rmSync(folder, { recursive: true, force: true });
+  await services.close();
 });
 
-const full = (ranks: number) => ({ method: 'full' as const, ranks, anchor: null, passing: 0 });
 const question = [20, 31, 42, 53];
 
 describe('a cohort', () => {
@@ -39,7 +39,7 @@ describe('a cohort', () => {
   it('of one rank answers an item', async () => {
     bench.cohort(1);
     const state = await bench.ready('c1');
-    expect(state).toMatchObject({ ranks: '1', model: folder });
+    expect(state).toMatchObject({ ranks: '1', model: services.modelDir });
     const id = await bench.submit(full(1), [{ document, questions: [question, [99, 98, 97]] }]);
     const result = await bench.answered(id);
     expect(result.execution).toMatchObject({ cohort: 'c1', epoch: 1, method: 'full', ranks: 1 });
