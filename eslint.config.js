@@ -53,6 +53,12 @@ export default tseslint.config(
         { allowNumber: true, allowBoolean: true },
       ],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+    },
+  },
+  {
+    files: ['src/**/*.ts'],
+    ignores: ['src/platform/config.ts'],
+    rules: {
       'no-restricted-syntax': [
         'error',
         {
@@ -62,7 +68,6 @@ export default tseslint.config(
       ],
     },
   },
-  { files: ['src/platform/config.ts', 'test/**/*.ts', '*.ts'], rules: { 'no-restricted-syntax': 'off' } },
   {
     files: ['**/*.js'],
     extends: [tseslint.configs.disableTypeChecked],
