@@ -5,7 +5,7 @@ import { redisKeys } from '../platform/keys.js';
 
 /*
  * A batch in Redis: the hash `batch:<id>` (who it is, flags, one count per outcome status) and the
- * hash `batch:<id>:outcomes` (ordinal -> status). Both change only in the scripts below, so the
+ * hash `batch:<id>:outcomes` (ordinal -> status, with a `!` after a conflict). Both change only in the scripts below, so the
  * counts are the tally of the second hash at any moment, whoever dies when. All of it can be
  * rebuilt from S3.
  */
@@ -16,13 +16,22 @@ for i = 3, #ARGV, 2 do redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('ZADD', KEYS[2], 'NX', ARGV[2], ARGV[1])
 return 1`;
 
-/** KEYS batch, outcomes; ARGV ordinal, status, conflict (0 or 1), ... Returns what is pending. */
+/**
+ * KEYS batch, outcomes; ARGV ordinal, status, conflict (0 or 1), ... Returns what is pending. A conflict
+ * may be found after the ordinal was recorded (by the reconciler): `!` behind the status marks it as counted.
+ */
 const RECORD = `
 if redis.call('HEXISTS', KEYS[1], 'completed_at') == 1 then return -2 end
 for i = 1, #ARGV, 3 do
   if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) == 1 then
     redis.call('HINCRBY', KEYS[1], ARGV[i + 1], 1)
-    redis.call('HINCRBY', KEYS[1], 'conflicts', ARGV[i + 2])
+  end
+  if ARGV[i + 2] == '1' then
+    local status = redis.call('HGET', KEYS[2], ARGV[i])
+    if string.sub(status, -1) ~= '!' then
+      redis.call('HSET', KEYS[2], ARGV[i], status .. '!')
+      redis.call('HINCRBY', KEYS[1], 'conflicts', 1)
+    end
   end
 end
 local total = redis.call('HGET', KEYS[1], 'total')
@@ -35,7 +44,7 @@ for _, ordinal in ipairs(ARGV) do
   local status = redis.call('HGET', KEYS[2], ordinal)
   if status then
     redis.call('HDEL', KEYS[2], ordinal)
-    redis.call('HINCRBY', KEYS[1], status, -1)
+    redis.call('HINCRBY', KEYS[1], (string.gsub(status, '!', '')), -1)
   end
 end
 return 1`;

@@ -80,7 +80,7 @@ test('an aggregator killed between the PUT of an outcome and the completion lose
       request_counts: { total: 7, answered: 7, failed: 0 },
     });
     await checkWhole(id, 7);
-    expect(await bench.deps.redis.hget(redisKeys.batch(id), 'conflicts')).toBe('0');
+    expect(await bench.deps.redis.hexists(redisKeys.batch(id), 'conflicts')).toBe(0);
     const exited = once(second, 'exit');
     second.kill('SIGTERM');
     expect((await exited)[0]).toBe(0);
@@ -134,7 +134,7 @@ test('three aggregators at once: each request has one outcome, counts add up, on
   const status = await bench.ended(id);
   expect(status.request_counts).toMatchObject({ total: 50, answered: 50, pending: 0 });
   await checkWhole(id, 50);
-  expect(await bench.deps.redis.hget(redisKeys.batch(id), 'conflicts')).toBe('0');
+  expect(await bench.deps.redis.hexists(redisKeys.batch(id), 'conflicts')).toBe(0);
 });
 
 test('503 bursts and replies lost after the write: no answer lost, none in conflict', async () => {
@@ -150,7 +150,7 @@ test('503 bursts and replies lost after the write: no answer lost, none in confl
   const status = await bench.ended(id, 60_000);
   expect(status.request_counts).toMatchObject({ total: 24, answered: 24, pending: 0 });
   await checkWhole(id, 24);
-  expect(await bench.deps.redis.hget(redisKeys.batch(id), 'conflicts')).toBe('0');
+  expect(await bench.deps.redis.hexists(redisKeys.batch(id), 'conflicts')).toBe(0);
 });
 
 test('S3 away: answers wait in Redis, no attempt is burned, and go out when it is back', async () => {

@@ -173,21 +173,29 @@ test('a child removed by hand, without a flag, is an error and not a silent loss
   expect(error).toMatchObject([{ status: 'failed', error: { code: 'NO_RESULT' } }]);
 });
 
-test('an outcome that is there already stands, and the difference is counted', async () => {
+test('an outcome that is there already stands, and the difference is counted once', async () => {
   const id = newId();
-  const { manifest, items } = makeBatch(id, { items: [1] });
+  const { manifest, items } = makeBatch(id, { items: [1, 1] });
   await createBatch(bench.deps, manifest, items);
-  const [theirs] = toOutcomes(manifest.header, manifest.requests, makeResult(items[0]!, 'first'));
+  const [theirs] = toOutcomes(manifest.header, manifest.requests.slice(0, 1), makeResult(items[0]!, 'first'));
   await bench.deps.store.create(objectKeys.outcome(id, 0, 'request 0'), encodeOutcome(theirs!));
-  bench.answering(() => makeResult(items[0]!, 'second'));
+  let open = () => undefined as void;
+  const gate = new Promise<void>((go) => (open = go));
+  bench.answering(async (job) => {
+    if (job.item === 1) await gate;
+    return makeResult(items[job.item]!, 'second');
+  });
   await bench.until(async () =>
     (await bench.deps.redis.zcard('{longhaul}:documents:completed')) === 1 ? true : undefined,
   );
   bench.aggregator();
-  const status = await bench.ended(id);
-  expect(status.request_counts.answered).toBe(1);
+  const conflicts = () => bench.deps.redis.hget(redisKeys.batch(id), 'conflicts');
+  await bench.until(async () => ((await conflicts()) === '1' ? true : undefined));
+  open();
+  expect((await bench.ended(id)).request_counts.answered).toBe(2);
+  expect(await conflicts()).toBe('1');
   const { output } = await bench.files(id);
-  expect(output[0]?.answers[0]?.text).toBe('first 0');
+  expect(output.map((o) => o.answers[0]?.text)).toEqual(['first 0', 'second 1']);
 });
 
 test('a store that ignores If-None-Match is refused at the start', async () => {
