@@ -11,7 +11,6 @@ export const documentSource = z.union([
   z.strictObject({ path: z.string().min(1) }),
   z.strictObject({ url: z.string().regex(/^s3:\/\/[^/]+\/.+/, 'must be s3://bucket/key') }),
 ]);
-export type DocumentSource = z.infer<typeof documentSource>;
 
 /** One line of an input file. Unknown fields are errors: a typo must not become a default. */
 export const requestLine = z
