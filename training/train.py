@@ -146,7 +146,8 @@ def train(
             norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            progress.step, progress.tokens, count = progress.step + 1, progress.tokens + ids.numel(), count + 1
+            progress.step, count = progress.step + 1, count + 1
+            progress.tokens += ids.numel()
             if count == UNTIMED_STEPS:
                 if device == "cuda":
                     torch.cuda.synchronize()
