@@ -223,7 +223,11 @@ export class Claim {
   }
 
   private end(end: 'cancelled' | 'expired'): UnrecoverableError {
-    return this.failure({ end, code: end.toUpperCase(), message: `the batch was ${end} before this item ended` });
+    return this.failure({
+      end,
+      code: end.toUpperCase(),
+      message: `the batch was ${end} before this item ended`,
+    });
   }
 
   private failure(failure: ItemFailure): UnrecoverableError {
@@ -244,7 +248,8 @@ export class Claim {
       abort / 2,
       'no reply from Redis',
     );
-    if (moved !== 'moved') this.deps.logger.warn({ job: job.id, reason: moved }, 'item not given back; it will stall');
+    if (moved !== 'moved')
+      this.deps.logger.warn({ job: job.id, reason: moved }, 'item not given back; it will stall');
     return ms === 0 ? new WaitingError() : new DelayedError();
   }
 

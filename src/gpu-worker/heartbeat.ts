@@ -94,12 +94,7 @@ export class Heartbeat {
         .get(keys.abort(generation))
         .mget([rank, ...others].map((one) => keys.heartbeat(generation, one))),
     );
-    const [, current, aborted, beats] = replies as [
-      unknown,
-      string | null,
-      string | null,
-      (string | null)[],
-    ];
+    const [, current, aborted, beats] = replies as [unknown, string | null, string | null, (string | null)[]];
     this.written = begun;
     if (aborted !== null) return abortCause.parse(JSON.parse(aborted));
     if (current !== generation) {

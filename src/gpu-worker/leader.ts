@@ -19,8 +19,7 @@ import type { Failure, Ticket } from './messages.js';
 import type { Input, Settlement } from './protocol-types.js';
 import { pause } from './wait.js';
 
-export interface LeaderOptions
-  extends Pick<ClaimDeps, 'work' | 'buildResult' | 'generation'> {
+export interface LeaderOptions extends Pick<ClaimDeps, 'work' | 'buildResult' | 'generation'> {
   config: Config;
   /** For commands with a deadline. */
   redis: Redis;

@@ -75,7 +75,8 @@ export async function prepareItem(
   const layouts = groups.map((group) => layoutRequest(item, concat(group.map((q) => q.query)).length));
   const plans = layouts.map((layout) => context.planLayout(layout));
   const own = plans[0]?.blocks[context.rank];
-  if (own === undefined) throw new DocumentError('BAD_ITEM', `the layout has no block for rank ${context.rank}`);
+  if (own === undefined)
+    throw new DocumentError('BAD_ITEM', `the layout has no block for rank ${context.rank}`);
   const heads = plans.map((plan) => (context.rank === 0 ? 0 : plan.anchorDocument));
   const [block, head] = await Promise.all([
     fetchTokens(context, item, own.start, own.end, signal),

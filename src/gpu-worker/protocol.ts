@@ -69,7 +69,8 @@ export function reduce(state: State, input: Input): Step {
     case 'confirmed':
       return onConfirmed(state, input.run, input.go, input.runMs);
     case 'stop':
-      if (!isLeader(state) || state.phase !== 'running' || state.ticket?.run !== input.run) return same(state);
+      if (!isLeader(state) || state.phase !== 'running' || state.ticket?.run !== input.run)
+        return same(state);
       return { state, effects: [{ do: 'stop', ticket: state.ticket }] };
     case 'engineEnded':
       return onEngineEnded(state, input.run, input.end);
@@ -198,7 +199,8 @@ function onPrepareEnded(state: State, run: number, refusal: Failure | null): Ste
 
 /** I2, the leader's half: GO is possible only when all N are PREPARED for the same ticket. */
 function onPrepared(state: State, from: number): Step {
-  if (state.phase !== 'preparing' || state.ticket === null || state.prepared.includes(from)) return same(state);
+  if (state.phase !== 'preparing' || state.ticket === null || state.prepared.includes(from))
+    return same(state);
   const prepared = add(state.prepared, from);
   const next = { ...state, prepared };
   if (prepared.length < state.ranks) return same(next);

@@ -140,7 +140,9 @@ export class Rank {
     if (this.aborting.signal.aborted) return;
     const result = runFailure(error, this.options.context.rank);
     const cause =
-      'lost' in result ? result.lost : { code: 'INTERNAL', message: String(error), rank: this.options.context.rank };
+      'lost' in result
+        ? result.lost
+        : { code: 'INTERNAL', message: String(error), rank: this.options.context.rank };
     this.options.dispatch({ type: 'fault', cause });
   }
 

@@ -63,7 +63,10 @@ export class Rendezvous {
    * Leader: makes a new generation the current one.
    * @throws ConfigError while another leader of this cohort is alive.
    */
-  async open(stop: number[], signal: AbortSignal): Promise<{ generation: string; announcement: Announcement }> {
+  async open(
+    stop: number[],
+    signal: AbortSignal,
+  ): Promise<{ generation: string; announcement: Announcement }> {
     const { redis, self } = this.options;
     await this.waitForPredecessor(signal);
     const counter = await redis.incr(this.keys.generation);

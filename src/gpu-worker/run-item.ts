@@ -31,7 +31,10 @@ export interface RunContext {
  * on the item alone. A stop concerns only the call that is pending when it is asked for; so rank
  * 0 makes the next call all the same and stops that one, or the other ranks would wait in it for ever.
  */
-export async function runItem(context: RunContext, { item, block, groups }: PreparedItem): Promise<RunOutput> {
+export async function runItem(
+  context: RunContext,
+  { item, block, groups }: PreparedItem,
+): Promise<RunOutput> {
   const { engine, collectiveMs: collectiveTimeoutMs, onProgress } = context;
   const output: RunOutput = { decoded: [], prefillSeconds: 0, decodeSeconds: 0 };
   const questions = item.requests.reduce((sum, request) => sum + request.questions.length, 0);

@@ -71,11 +71,16 @@ class Life {
     const dispatch = (input: Input) => {
       this.machine.dispatch(input);
     };
-    this.machine = new Machine(initialState(rank, ranks, self.incarnation), this.handlers(), timings, (state) => {
-      logger.debug({ phase: state.phase, run: state.lastRun }, 'state');
-      if (state.closing) this.leader?.drain();
-      void this.publishState();
-    });
+    this.machine = new Machine(
+      initialState(rank, ranks, self.incarnation),
+      this.handlers(),
+      timings,
+      (state) => {
+        logger.debug({ phase: state.phase, run: state.lastRun }, 'state');
+        if (state.closing) this.leader?.drain();
+        void this.publishState();
+      },
+    );
     const { store, facts, digests, planLayout } = options;
     this.rank = new Rank({
       engine,
@@ -122,7 +127,11 @@ class Life {
     session.heartbeat.watch();
     if (config.rank === 0) this.openLeader(session.generation);
     const members = incarnations(roster);
-    machine.dispatch({ type: config.rank === 0 ? 'members' : 'seal', generation: session.generation, members });
+    machine.dispatch({
+      type: config.rank === 0 ? 'members' : 'seal',
+      generation: session.generation,
+      members,
+    });
     return this.ended.promise;
   }
 
@@ -209,7 +218,10 @@ class Life {
   private start(what: string, work: Promise<unknown>): void {
     work.catch((error: unknown) => {
       const { code, message } = describeError(error);
-      this.machine.dispatch({ type: 'fault', cause: { code, message: `${what}: ${message}`, rank: this.config.rank } });
+      this.machine.dispatch({
+        type: 'fault',
+        cause: { code, message: `${what}: ${message}`, rank: this.config.rank },
+      });
     });
   }
 

@@ -123,7 +123,9 @@ export class TestCohort {
   }
 
   log(): string {
-    return [...this.history, ...this.seats.map(({ rank, log }) => `--- rank ${rank}\n${log.join('')}`)].join('\n');
+    return [...this.history, ...this.seats.map(({ rank, log }) => `--- rank ${rank}\n${log.join('')}`)].join(
+      '\n',
+    );
   }
 
   /** SIGTERM to all, and waits until they are gone. */
@@ -137,18 +139,25 @@ export class TestCohort {
     while (!this.stopping) {
       this.starts++;
       const { ranks } = this.options;
-      this.seats.splice(0, this.seats.length, ...Array.from({ length: ranks }, (_, rank) => this.spawn(rank)));
+      this.seats.splice(
+        0,
+        this.seats.length,
+        ...Array.from({ length: ranks }, (_, rank) => this.spawn(rank)),
+      );
       await Promise.race(this.seats.map(({ child }) => once(child, 'exit')));
       // They notice by themselves; this is the supervisor's patience.
       if (!this.stopping) await Promise.race([this.allGone(), sleep(10_000)]);
       if (!this.stopping) await Promise.all(this.seats.map(({ child }) => endProcess(child, 'SIGKILL')));
       await this.allGone();
-      this.history.push(`=== start ${this.starts}`, ...this.seats.map((s) => `--- rank ${s.rank}\n${s.log.join('')}`));
+      this.history.push(
+        `=== start ${this.starts}`,
+        ...this.seats.map((s) => `--- rank ${s.rank}\n${s.log.join('')}`),
+      );
     }
   }
 
   private async allGone(): Promise<void> {
-    await Promise.all(this.seats.map(({ child }) => (lives(child) ? once(child, 'exit') : undefined)));
+    await Promise.all(this.seats.filter(({ child }) => lives(child)).map(({ child }) => once(child, 'exit')));
   }
 
   private spawn(rank: number): Seat {
@@ -196,9 +205,18 @@ export class Bench {
   private readonly seats: Seat[] = [];
 
   constructor(readonly services: Services) {
-    const flags = { redisUrl: services.redis.url, profile: 'fast', logLevel: 'silent', ...services.s3.settings };
+    const flags = {
+      redisUrl: services.redis.url,
+      profile: 'fast',
+      logLevel: 'silent',
+      ...services.s3.settings,
+    };
     this.config = loadConfig({ flags, environment: {}, directory: '/nonexistent' });
-    this.redis = createRedis(services.redis.url, 'command');
+    // Tests take Redis away: their own calls are patient.
+    this.redis = createRedis(services.redis.url, 'command', {
+      maxRetriesPerRequest: null,
+      commandTimeout: 60_000,
+    });
     this.store = new ObjectStore(this.config);
     this.documents = new Queue(QUEUES.documents, queueOptions(this.redis));
     this.outcomes = new Queue(QUEUES.outcomes, queueOptions(this.redis));
@@ -213,7 +231,11 @@ export class Bench {
   }
 
   /** One rank without a supervisor. */
-  rank(rank: number, ranks: number, cohort = 'alone'): Seat & { gone(): Promise<unknown>; end(): Promise<void> } {
+  rank(
+    rank: number,
+    ranks: number,
+    cohort = 'alone',
+  ): Seat & { gone(): Promise<unknown>; end(): Promise<void> } {
     const seat = spawnRank({ ...this.services, ranks, cohort }, rank);
     const gone = once(seat.child, 'exit');
     this.seats.push(seat);
@@ -305,8 +327,8 @@ export class Bench {
   async answered(batch: string, item = 0, ms = 60_000): Promise<ItemResult> {
     const job = await until(`item ${item} of ${batch} answered`, ms, async () => {
       const found = await this.job(batch, item);
-      if (await found.isFailed()) throw new Error(`the item failed: ${found.failedReason}`);
-      return (await found.isCompleted()) && found;
+      if (found.failedReason) throw new Error(`the item failed: ${found.failedReason}`);
+      return found.finishedOn !== undefined && found;
     });
     return itemResult.parse(job.returnvalue);
   }
@@ -315,7 +337,7 @@ export class Bench {
   async failed(batch: string, item = 0, ms = 60_000): Promise<unknown> {
     const job = await until(`item ${item} of ${batch} failed`, ms, async () => {
       const found = await this.job(batch, item);
-      return (await found.isFailed()) && found;
+      return found.finishedOn !== undefined && found;
     });
     return JSON.parse(job.failedReason);
   }

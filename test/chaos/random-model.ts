@@ -79,8 +79,10 @@ export function writeRandomModel(directory: string, layers: number): string {
   const rows = (HEADS.query + 2 * HEADS.keyValue) * HEADS.dimension;
   for (let i = 0; i < layers; i++) {
     const layer = `model.layers.${i}`;
-    for (const name of ['q', 'k', 'v', 'o']) tensors.push([`${layer}.self_attn.${name}_proj.weight`, square, 0.2]);
-    for (const name of ['gate', 'up', 'down']) tensors.push([`${layer}.mlp.${name}_proj.weight`, square, 0.2]);
+    for (const name of ['q', 'k', 'v', 'o'])
+      tensors.push([`${layer}.self_attn.${name}_proj.weight`, square, 0.2]);
+    for (const name of ['gate', 'up', 'down'])
+      tensors.push([`${layer}.mlp.${name}_proj.weight`, square, 0.2]);
     for (const name of ['input', 'post_attention'])
       tensors.push([`${layer}.${name}_layernorm.weight`, [HIDDEN], 'ones']);
     heads.push([`${layer}.self_attn.fc1.weight`, [RETAIN, rows], 0.2]);

@@ -64,7 +64,9 @@ it('a second process under a rank that is taken stays out of it', async () => {
   const cohort = bench.cohort(2);
   await bench.ready('c2');
   const twin = bench.rank(1, 2, 'c2');
-  await until('the twin has tried', 10_000, () => Promise.resolve(twin.log.join('').includes('model loaded')));
+  await until('the twin has tried', 10_000, () =>
+    Promise.resolve(twin.log.join('').includes('model loaded')),
+  );
   await sleep(500);
   await bench.answered(await bench.submit(full(2), [item]));
   expect(cohort.starts).toBe(1);

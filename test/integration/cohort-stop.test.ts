@@ -28,18 +28,21 @@ const questions = [[20, 31, 42, 53]];
 const short = { document: documentOf(64), questions };
 const long = { document: documentOf(8192), questions, maxTokens: 20 };
 
-it.each(['prefill', 'decode'] as const)('a cancel during %s stops all ranks, and the cohort goes on', async (phase) => {
-  const cohort = bench.cohort(2);
-  const slow = phase === 'prefill' ? long : { ...short, maxTokens: 4000 };
-  const id = await bench.submit(full(2), [slow]);
-  await bench.reached(id, phase);
-  await raiseCancel(bench, id);
-  const since = Date.now();
-  expect(await bench.failed(id)).toMatchObject({ end: 'cancelled', code: 'CANCELLED' });
-  expect(Date.now() - since).toBeLessThan(5_000);
-  await bench.answered(await bench.submit(full(2), [short]));
-  expect(cohort.starts).toBe(1);
-});
+it.each(['prefill', 'decode'] as const)(
+  'a cancel during %s stops all ranks, and the cohort goes on',
+  async (phase) => {
+    const cohort = bench.cohort(2);
+    const slow = phase === 'prefill' ? long : { ...short, maxTokens: 4000 };
+    const id = await bench.submit(full(2), [slow]);
+    await bench.reached(id, phase);
+    await raiseCancel(bench, id);
+    const since = Date.now();
+    expect(await bench.failed(id)).toMatchObject({ end: 'cancelled', code: 'CANCELLED' });
+    expect(Date.now() - since).toBeLessThan(5_000);
+    await bench.answered(await bench.submit(full(2), [short]));
+    expect(cohort.starts).toBe(1);
+  },
+);
 
 it('a cancelled item is not started at all', async () => {
   const id = await bench.submit(full(1), [long]);
@@ -54,7 +57,9 @@ it('an item that expires, waiting or running, ends as expired', async () => {
   await sleep(1_500);
   const cohort = bench.cohort(2);
   expect(await bench.failed(waiting)).toMatchObject({ end: 'expired', code: 'EXPIRED' });
-  const running = await bench.submit(full(2), [{ ...short, maxTokens: 20_000 }], { expiresAt: unixNow() + 2 });
+  const running = await bench.submit(full(2), [{ ...short, maxTokens: 20_000 }], {
+    expiresAt: unixNow() + 2,
+  });
   expect(await bench.failed(running)).toMatchObject({ end: 'expired' });
   expect(cohort.starts).toBe(1);
 });

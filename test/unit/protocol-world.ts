@@ -285,7 +285,11 @@ export class World {
   /** I2: all N PREPARED for the same generation, epoch and item; and nobody is in another run. */
   private checkRun(process: Process, generation: string, ticket: Ticket): void {
     const run = this.runOf(generation, ticket);
-    this.check(run.prepared.size === this.ranks, 'I2', `run ${ticket.run} with ${run.prepared.size} PREPARED`);
+    this.check(
+      run.prepared.size === this.ranks,
+      'I2',
+      `run ${ticket.run} with ${run.prepared.size} PREPARED`,
+    );
     this.check(!run.started.has(process.rank), 'I2', `rank ${process.rank} runs ${ticket.run} twice`);
     for (const other of this.processes) {
       const mine = other.state.generation === generation && other.alive && other.state.phase === 'running';

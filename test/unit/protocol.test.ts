@@ -140,7 +140,10 @@ describe('the cohort protocol under loss, doubling and reordering of messages, k
           for (const process of [...world.processes]) {
             const { alive, exit, state, rank } = process;
             if (!alive || exit !== null) world.restart(rank);
-            else if (state.phase !== 'ready' || world.processes.some((p) => p.state.generation !== state.generation))
+            else if (
+              state.phase !== 'ready' ||
+              world.processes.some((p) => p.state.generation !== state.generation)
+            )
               for (let i = 0; i < 3; i++) world.timeout(rank, 0);
           }
         }
@@ -206,14 +209,20 @@ describe('the leader', () => {
 
   it('takes no PREPARED of another epoch or item (I6)', () => {
     for (const other of [{ epoch: 2 }, { epoch: 4 }, { item: 8 }, { run: 2 }]) {
-      const inputs = [...leaderRunning.slice(0, -2), from(1, { type: 'prepared', ticket: { ...ticket, ...other } })];
+      const inputs = [
+        ...leaderRunning.slice(0, -2),
+        from(1, { type: 'prepared', ticket: { ...ticket, ...other } }),
+      ];
       expect(play(0, 2, inputs).state.prepared).toEqual([0]);
     }
   });
 
   it('gives an item back without GO when a rank refuses, and stays READY', () => {
     const failure = { kind: 'infrastructure', code: 'S3', message: 'away' } as const;
-    const { state, effects } = play(0, 2, [...leaderRunning.slice(0, -2), from(1, { type: 'refused', ticket, failure })]);
+    const { state, effects } = play(0, 2, [
+      ...leaderRunning.slice(0, -2),
+      from(1, { type: 'refused', ticket, failure }),
+    ]);
     expect(state.phase).toBe('ready');
     expect(effects).toContainEqual({ do: 'send', body: { type: 'release', ticket } });
     expect(effects).toContainEqual({ do: 'settle', ticket, settlement: { kind: 'refused', failure } });
@@ -238,7 +247,9 @@ describe('the leader', () => {
       { type: 'timeout', timer: 'settle', run: 1 },
     ]);
     expect(state.phase).toBe('aborting');
-    expect(effects.find((e) => e.do === 'abort')).toMatchObject({ cause: { code: 'RANKS_DIVERGED', rank: 1 } });
+    expect(effects.find((e) => e.do === 'abort')).toMatchObject({
+      cause: { code: 'RANKS_DIVERGED', rank: 1 },
+    });
   });
 
   it('lets the item in hand end before it closes, and claims nothing more', () => {
