@@ -1,8 +1,7 @@
 /** Batches for tests of queue and aggregator: no documents, no engine, a tiny worker in place of a cohort. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, renameSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
@@ -21,7 +20,7 @@ import { ObjectStore } from '../../src/platform/object-store.js';
 import { createRedis } from '../../src/platform/redis.js';
 import { Releasers } from '../../src/platform/shutdown.js';
 import type { RedisService, S3Service } from '../support/services.js';
-import { runnable } from '../support/transpile.js';
+import { compiled } from '../support/compiled.js';
 
 const hex = (text: string) => createHash('sha256').update(text).digest('hex');
 const digests = { model: hex('model'), tokenizer: hex('tokenizer'), heads: null };
@@ -246,24 +245,18 @@ export function checkCounts({ id, request_counts: counts }: BatchStatus): void {
   }
 }
 
-/** The command line from the sources, as a process. */
+/** The command line as a process. */
 export function spawnCli(
   config: Config,
   args: string[],
   environment: Record<string, string> = {},
 ): ChildProcess {
-  const script = runnable('src/cli/main.ts');
-  // version.ts reads it two folders above itself.
-  const target = resolve(script, '../../../package.json');
-  if (!existsSync(target)) {
-    copyFileSync('package.json', `${target}.${process.pid}`);
-    renameSync(`${target}.${process.pid}`, target);
-  }
+  const script = compiled('src/cli/main.ts');
   const { timings: _timings, ...settings } = config;
   const env = { PATH: process.env['PATH'], HOME: '/nonexistent', ...toEnvironment(settings), ...environment };
   return spawn(process.execPath, [script, ...args], {
     env,
-    cwd: resolve(script, '../../..'),
+    cwd: tmpdir(), // no .longhaul/local.json of ours there
     stdio: ['ignore', 'pipe', 'pipe'],
   });
 }

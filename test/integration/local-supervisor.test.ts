@@ -17,7 +17,7 @@ import {
 import { localStatus } from '../../src/local/status.js';
 import { endProcess, freePort, tempDir, trackLeaks } from '../support/services.js';
 import { watch } from '../support/leaks.js';
-import { runnable } from '../support/transpile.js';
+import { compiled } from '../support/compiled.js';
 
 // Stand-ins for what a stack runs: the supervisor knows nothing but the plan of its folder.
 const standIns = {
@@ -67,7 +67,7 @@ async function start(groups: GroupSpec[]): Promise<void> {
     settings: { redisUrl: 'redis://127.0.0.1:1' },
     groups,
   });
-  const entry = runnable('src/local/supervisor.ts');
+  const entry = compiled('src/local/supervisor.ts');
   const code = `const { supervise } = await import(${JSON.stringify(entry)});
     await supervise(${JSON.stringify(dir)}, { backoff: { firstMs: 50, lastMs: 400, healthyMs: 60000 } });`;
   supervisor = watch(

@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { findRedisServer, pingRedis, redisArguments } from '../../src/local/redis-server.js';
 import type { FaultRuleInput, FaultState, FaultSwitches } from '../../src/local/s3/faults.js';
 import { running, watch, type Service } from './leaks.js';
-import { runnable } from './transpile.js';
+import { compiled } from './compiled.js';
 
 export { trackLeaks } from './leaks.js';
 
@@ -191,7 +191,7 @@ export async function startS3(options: S3Options = {}): Promise<S3Service> {
   const dir = options.dir ?? (await tempDir('longhaul-s3-'));
   const bucket = options.bucket ?? 'longhaul-test';
   const credentials = { accessKeyId: 'test-key', secretAccessKey: randomBytes(20).toString('hex') };
-  const script = runnable('src/local/s3/main.ts');
+  const script = compiled('src/local/s3/main.ts');
   const launch = async (port: number): Promise<{ child: ChildProcess; endpoint: string }> => {
     const args = ['--dir', dir, '--bucket', bucket, '--port', String(port)];
     args.push('--access-key', credentials.accessKeyId, '--secret-key', credentials.secretAccessKey);
