@@ -305,6 +305,7 @@ export class ObjectStore {
     const status = httpStatus(error);
     const where = this.url(key);
     if (status === 404 && verb === 'read') return new NotFoundError(`${where} does not exist`);
+    if (status === 416) return new StoreError('TRUNCATED', `${where} is shorter than the range asked for`);
     if (status === 404)
       return new ConfigError(`the bucket ${this.bucket} does not exist; create it or correct s3Bucket`, {
         cause: error,

@@ -36,7 +36,8 @@ export class World {
   readonly processes: Process[] = [];
   readonly generations: string[] = [];
   readonly settlements = new Map<string, number>();
-  readonly claimed: string[] = [];
+  /** Claims and the leader that waits for their settlement. */
+  readonly claimed: { name: string; leader: Process }[] = [];
   completed = 0;
   private counter = 0;
   private lives = 0;
@@ -147,7 +148,7 @@ export class World {
     const leader = this.at(0);
     if (!leader.claimsOpen || !lives(leader)) return;
     const claim = { batch: 'b', item: this.epoch % 3, epoch: ++this.epoch };
-    this.claimed.push(`${claim.item}/${claim.epoch}`);
+    this.claimed.push({ name: `${claim.item}/${claim.epoch}`, leader });
     this.input(leader, { type: 'claimed', ...claim });
   }
 
@@ -207,6 +208,9 @@ export class World {
   private input(process: Process, input: Input): number {
     if (!process.alive || process.exit !== null) return 0;
     const before = process.state;
+    if (input.type === 'prepareEnded' && process.rank === 0 && before.ticket?.run === input.run) {
+      this.runOf(before.generation ?? '', before.ticket).prepared.add(0);
+    }
     const { state, effects } = reduce(before, input);
     process.state = state;
     for (const effect of effects) this.effect(process, effect);
@@ -248,7 +252,6 @@ export class World {
         return;
       }
       case 'confirm':
-        this.runOf(generation, effect.ticket).prepared.add(0);
         process.owed.push({ type: 'confirmed', run: effect.ticket.run, go: true, runMs: 1 });
         return;
       case 'run':
