@@ -1,8 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { markerName } from './child-environment.js';
 import type { Layout } from './layout.js';
 import { identify, isAlive, sendSignal, waitGone, type ProcessIdentity } from './process-identity.js';
 import { readJson, stackState } from './state-files.js';
+
+/** Environment variable that marks every process of a local stack with its folder, so that none can be lost. */
+export const markerName = 'LH_LOCAL_DIR';
 
 export interface Orphan {
   name: string;

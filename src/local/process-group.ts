@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { childEnvironment } from './child-environment.js';
+import { childEnvironment } from '../platform/config.js';
 import { identify, type ProcessIdentity } from './process-identity.js';
 import type { GroupSpec, GroupState, ProcessSpec } from './state-files.js';
 

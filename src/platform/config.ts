@@ -75,6 +75,15 @@ export function toEnvironment(settings: Partial<Settings>): Record<string, strin
   return Object.fromEntries(entries);
 }
 
+/**
+ * The environment of a child process: ours, without settings that the person may have made for other deployments,
+ * and with those given.
+ */
+export function childEnvironment(additions: Record<string, string>): NodeJS.ProcessEnv {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('LONGHAUL_'));
+  return { ...Object.fromEntries(inherited), ...additions };
+}
+
 function readFile(path: string, source: string): Record<string, unknown> {
   let value: unknown;
   try {

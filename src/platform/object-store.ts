@@ -12,6 +12,7 @@ import {
   S3Client,
   S3ServiceException,
   UploadPartCommand,
+  type ListObjectsV2CommandOutput,
   DeleteObjectCommand,
 } from '@aws-sdk/client-s3';
 import type { Config } from './config.js';
@@ -183,47 +184,18 @@ export class ObjectStore {
 
   /** Keys below a prefix, in byte order, without the configured prefix. */
   async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<string> {
-    let token: string | undefined;
-    do {
-      try {
-        const page = await this.client.send(
-          new ListObjectsV2Command({
-            Bucket: this.bucket,
-            Prefix: this.prefix + prefix,
-            ContinuationToken: token,
-          }),
-          { abortSignal: signal },
-        );
-        for (const { Key } of page.Contents ?? []) if (Key !== undefined) yield Key.slice(this.prefix.length);
-        token = page.NextContinuationToken;
-      } catch (error) {
-        throw this.translate(error, 'list', prefix);
-      }
-    } while (token !== undefined);
+    for await (const { Contents } of this.pages(prefix, undefined, signal)) {
+      for (const { Key } of Contents ?? []) if (Key !== undefined) yield Key.slice(this.prefix.length);
+    }
   }
 
   /** The names directly below a prefix that end in `/`: `batches/` -> ids. */
   async *listFolders(prefix: string, signal?: AbortSignal): AsyncGenerator<string> {
-    let token: string | undefined;
-    do {
-      try {
-        const page = await this.client.send(
-          new ListObjectsV2Command({
-            Bucket: this.bucket,
-            Prefix: this.prefix + prefix,
-            Delimiter: '/',
-            ContinuationToken: token,
-          }),
-          { abortSignal: signal },
-        );
-        for (const { Prefix } of page.CommonPrefixes ?? []) {
-          if (Prefix !== undefined) yield Prefix.slice((this.prefix + prefix).length, -1);
-        }
-        token = page.NextContinuationToken;
-      } catch (error) {
-        throw this.translate(error, 'list', prefix);
+    for await (const { CommonPrefixes } of this.pages(prefix, '/', signal)) {
+      for (const { Prefix } of CommonPrefixes ?? []) {
+        if (Prefix !== undefined) yield Prefix.slice((this.prefix + prefix).length, -1);
       }
-    } while (token !== undefined);
+    }
   }
 
   async delete(key: string, signal?: AbortSignal): Promise<void> {
@@ -283,6 +255,26 @@ export class ObjectStore {
 
   close(): void {
     this.client.destroy();
+  }
+
+  private async *pages(
+    prefix: string,
+    Delimiter: string | undefined,
+    signal?: AbortSignal,
+  ): AsyncGenerator<ListObjectsV2CommandOutput> {
+    const query = { Bucket: this.bucket, Prefix: this.prefix + prefix, Delimiter };
+    let ContinuationToken: string | undefined;
+    do {
+      const command = new ListObjectsV2Command({ ...query, ContinuationToken });
+      let page: ListObjectsV2CommandOutput;
+      try {
+        page = await this.client.send(command, { abortSignal: signal });
+      } catch (error) {
+        throw this.translate(error, 'list', prefix);
+      }
+      yield page;
+      ContinuationToken = page.NextContinuationToken;
+    } while (ContinuationToken !== undefined);
   }
 
   private async read(key: string, Range: string | undefined, signal?: AbortSignal): Promise<Buffer> {
