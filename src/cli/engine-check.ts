@@ -1,4 +1,6 @@
+import { Presets, SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { confirmAnswers, describeCell, type CellProgress } from '../gpu-worker/check/confirm.js';
 import { describeResult, runCases, type CaseResult } from '../gpu-worker/check/run.js';
 import { capabilities, type BackendName } from '../gpu-worker/engine/engine.js';
 import { shutdownSignal } from '../platform/shutdown.js';
@@ -9,10 +11,41 @@ interface CheckFlags {
   json?: boolean;
 }
 
+interface ConfirmFlags {
+  model: string;
+  tasks?: string[];
+  lengths?: number[];
+  methods?: string[];
+  threads?: number;
+  json?: boolean;
+}
+
 function positive(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('give a whole number from 1');
   return value;
+}
+
+const names = (text: string) => text.split(',');
+
+/** A bar of the cell at work on a terminal, a line every ten seconds elsewhere; on stderr. */
+function cellProgress(): { update: (progress: CellProgress) => void; stop: () => void } {
+  const bar = new SingleBar(
+    {
+      format: '{task} {tokens} {method}: {bar} {value}/{total} documents, {duration_formatted}',
+      stream: process.stderr,
+      hideCursor: true,
+      clearOnComplete: true,
+      gracefulExit: false,
+      noTTYOutput: true,
+      notTTYSchedule: 10_000,
+    },
+    Presets.shades_classic,
+  );
+  return {
+    update: ({ done, total, ...cell }) => (done === 0 ? bar.start(total, 0, cell) : bar.update(done, cell)),
+    stop: () => bar.stop(),
+  };
 }
 
 /** JSON has no infinity, which is the error of a value that is missing. */
@@ -22,7 +55,7 @@ function toJson(result: CaseResult): string {
   );
 }
 
-/** `longhaul engine check` and `longhaul engine info` */
+/** `longhaul engine info`, `check` and `confirm` */
 export function engineCommand(): Command {
   const engine = new Command('engine').description('the native engine on this machine');
 
@@ -54,6 +87,43 @@ export function engineCommand(): Command {
         if (!json) console.log(`${results.length - failed} of ${results.length} cases agree`);
         if (failed > 0) process.exitCode = 1;
       } finally {
+        dispose();
+      }
+    });
+
+  engine
+    .command('confirm')
+    .description("answer recorded documents on the CPU engine and compare its tokens with PyTorch's")
+    .argument(
+      '[file]',
+      'documents and answers, as training/confirm.py writes them',
+      'training/confirm/demo.jsonl.gz',
+    )
+    .option('--model <dir>', 'the model that gave the answers', 'models/demo')
+    .option('--tasks <names>', 'only these tasks, separated by commas', names)
+    .option('--lengths <tokens>', 'only documents of these lengths', (text) => names(text).map(positive))
+    .option('--methods <names>', 'only these methods: full, apb', names)
+    .option('--threads <n>', 'threads of all ranks together; all of the machine unless given', positive)
+    .option('--json', 'one JSON object per cell and line')
+    .addHelpText('after', '\nExit codes: 0 same answers or near-ties, 1 an answer differs or an error')
+    .action(async (file: string, { json, model, ...flags }: ConfirmFlags) => {
+      const { signal, dispose } = shutdownSignal();
+      const progress = cellProgress();
+      try {
+        const cells = await confirmAnswers({
+          ...flags,
+          file,
+          modelDir: model,
+          signal,
+          onProgress: progress.update,
+          onCell: (cell) => {
+            progress.stop();
+            console.log(json ? JSON.stringify(cell) : describeCell(cell));
+          },
+        });
+        if (cells.some(({ ok }) => !ok)) process.exitCode = 1;
+      } finally {
+        progress.stop();
         dispose();
       }
     });

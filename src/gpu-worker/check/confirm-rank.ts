@@ -1,0 +1,42 @@
+/** One rank of `engine confirm`, in a process of its own, for many documents; confirm-ranks.ts forks it. */
+import { describeError } from '../../platform/errors.js';
+import { Engine } from '../engine/engine.js';
+import type { FromConfirmRank, ToConfirmRank } from './confirm-messages.js';
+
+const connectDeadlineMs = 60_000;
+/** More ranks than processors: one rank may wait long for the others' layers. */
+const collectiveTimeoutMs = 600_000;
+
+/** What answers the requests of one engine, in their order. */
+function handler(engine: Engine): (request: ToConfirmRank) => Promise<FromConfirmRank> {
+  let rank = 0;
+  return async (request) => {
+    switch (request.kind) {
+      case 'start': {
+        rank = request.rank;
+        const { modelDir, threads, ranks } = request;
+        const { backend } = await engine.load({ modelDir, threads, backend: 'cpu' });
+        return { kind: 'started', backend, port: ranks > 1 ? await engine.listen('127.0.0.1') : 0 };
+      }
+      case 'connect': {
+        const { peers, secret } = request;
+        await engine.connect({ rank, peers, secret, deadlineMs: connectDeadlineMs });
+        return { kind: 'connected' };
+      }
+      case 'answer': {
+        const { layout, head, block, query, maxNewTokens, eos } = request;
+        await engine.prefill({ layout, head, block, query, collectiveTimeoutMs });
+        const { tokens } = await engine.decode({ query, maxNewTokens, eos, collectiveTimeoutMs });
+        return { kind: 'answered', tokens };
+      }
+    }
+  };
+}
+
+const engine = Engine.create();
+const handle = handler(engine);
+const reply = (message: FromConfirmRank) => process.send?.(message, () => undefined); // gone: see below
+process.on('disconnect', () => process.exit(1)); // the command is gone
+process.on('message', (request: ToConfirmRank) => {
+  handle(request).then(reply, (error: unknown) => reply({ kind: 'failed', ...describeError(error) }));
+});
