@@ -11,7 +11,7 @@ interface Row {
   task: string;
   tokens_n: number;
   doc: string;
-  methods: { name: string; method: string; predicted: number[]; margin: number }[];
+  methods: { name: string; method: string; l_p: number; predicted: number[]; margin: number }[];
 }
 
 /** Two multi-value documents at 2K: their answers with APB need what anchors do not hold. */
@@ -105,6 +105,12 @@ test('a near-tie is excused, and said', async () => {
   const [cell] = await confirmAnswers({ file, modelDir, methods: ['full'], onSpawn });
   expect(cell).toMatchObject({ same: 1, ok: true, differences: [{ line: 1, at: 2, excused: true }] });
   expect(cell && describeCell(cell)).toMatch(/^ok .*\n.*near-tie \(below 0.05\), excused/);
+});
+
+test('an APB prefill that passes nothing is seen', async () => {
+  const file = fileOf((rows) => rows.forEach(({ methods }) => methods.forEach((each) => (each.l_p = 0))));
+  const [cell] = await confirmAnswers({ file, modelDir, methods: ['apb'], onSpawn });
+  expect(cell).toMatchObject({ ok: false, differences: [{ line: 1, excused: false }] });
 });
 
 test('a rank that dies ends the command with its name', async () => {
