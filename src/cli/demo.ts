@@ -10,7 +10,11 @@ export function demoCommand(): Command {
     .option('--ranks <n>', 'ranks of the cohort', '4')
     .action(async (options: { ranks: string }) => {
       const root = fileURLToPath(new URL('../..', import.meta.url));
-      const right = await runDemo({ root, directory: resolve('.longhaul'), ranks: Number(options.ranks) });
+      const right = await runDemo({
+        root,
+        directory: resolve('.longhaul/demo'),
+        ranks: Number(options.ranks),
+      });
       if (!right) process.exitCode = 1;
     });
 }

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { outcome, type Outcome } from '../../contracts/outcome.js';
+import { childEnvironment } from '../../platform/config.js';
 import { LonghaulError } from '../../platform/errors.js';
 import { makeRequests, type Expected } from './make-requests.js';
 
@@ -12,39 +13,35 @@ const SOME_FAILED = 2;
 export interface DemoOptions {
   /** The package's root: bin/, demo/texts. */
   root: string;
-  /** Everything the demo writes goes here. */
+  /** Everything the demo writes goes here, its own stack included: a stack of the person's is left alone. */
   directory: string;
   ranks: number;
 }
 
 /** @returns true when every answer is the expected one. */
 export async function runDemo({ root, directory, ranks }: DemoOptions): Promise<boolean> {
-  const longhaul = (...args: string[]) => run(process.execPath, [join(root, 'bin/longhaul.js'), ...args]);
-  rmSync(join(directory, 'demo'), { recursive: true, force: true });
-  mkdirSync(join(directory, 'demo'), { recursive: true });
-  const { file, expected } = makeRequests(join(directory, 'demo'), join(root, 'demo/texts'));
-  const results = join(directory, 'demo/results');
+  const program = join(root, 'bin/longhaul.js');
+  const longhaul = (...args: string[]) => run(process.execPath, [program, ...args], directory);
   const started = Date.now();
-  await expectExit(
-    longhaul('local', 'up', '--ranks', String(ranks), '--model', join(root, 'models/demo')),
-    [0],
-    'local up',
-  );
+  // A Ctrl-C reaches the command that runs; we stay to take the stack down.
+  const stay = () => undefined;
+  process.on('SIGINT', stay);
+  const results = join(directory, 'results');
+  let expected: Expected[];
   try {
-    const submit = [
-      'submit',
-      file,
-      '--wait',
-      '--new',
-      '--allow-too-long',
-      '--method',
-      'apb',
-      '--ranks',
-      String(ranks),
-    ];
-    await expectExit(longhaul(...submit, '--out', results), [0, SOME_FAILED], 'submit');
+    if (existsSync(directory)) await expectExit(longhaul('local', 'down'), [0], 'local down');
+    rmSync(directory, { recursive: true, force: true });
+    mkdirSync(directory, { recursive: true });
+    const requests = makeRequests(directory, join(root, 'demo/texts'));
+    expected = requests.expected;
+    const ranksOption = ['--ranks', String(ranks)];
+    const model = ['--model', join(root, 'models/demo')];
+    await expectExit(longhaul('local', 'up', ...ranksOption, ...model), [0], 'local up');
+    const submit = ['submit', requests.file, '--allow-too-long', '--method', 'apb', ...ranksOption];
+    await expectExit(longhaul(...submit, '--wait', '--out', results), [0, SOME_FAILED], 'submit');
   } finally {
     await expectExit(longhaul('local', 'down'), [0], 'local down');
+    process.off('SIGINT', stay);
   }
   const outcomes = ['output.jsonl', 'error.jsonl'].flatMap((name) => readOutcomes(join(results, name)));
   const rows = expected.flatMap((e) =>
@@ -143,9 +140,10 @@ function printTable(rows: Row[]): void {
   for (const row of cells) console.log(line(row));
 }
 
-function run(command: string, args: string[]): Promise<number> {
+function run(command: string, args: string[], cwd: string): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: 'inherit' });
+    // Settings that the person made for other deployments must not reach the demo's stack.
+    const child = spawn(command, args, { cwd, env: childEnvironment({}), stdio: 'inherit' });
     child.on('error', reject);
     child.on('exit', (code, signal) => resolve(code ?? (signal === null ? 1 : 128)));
   });
