@@ -26,12 +26,14 @@ if command -v redis-server >/dev/null; then
 fi
 if [ -x "$tools/redis-server" ] && usable "$tools/redis-server"; then exit 0; fi
 
+# Arguments: what to run apt-get with, such as sudo.
 install_with_apt() {
-  say "installing redis-server with apt-get ($*)"
+  local install=(apt-get install -y -q --no-install-recommends redis-server)
+  say "installing redis-server with ${*:+$* }${install[*]}"
   # No service is wanted: longhaul starts its own server in its own folder.
   export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-  "$@" apt-get install -y -q --no-install-recommends redis-server >/dev/null ||
-    { "$@" apt-get update -q >/dev/null && "$@" apt-get install -y -q --no-install-recommends redis-server >/dev/null; }
+  "$@" "${install[@]}" >/dev/null ||
+    { "$@" apt-get update -q >/dev/null && "$@" "${install[@]}" >/dev/null; }
 }
 
 # Downloads and unpacks; needs no right to install anything.
@@ -60,7 +62,7 @@ WRAPPER
 
 if command -v apt-get >/dev/null; then
   if [ "$(id -u)" = 0 ]; then
-    install_with_apt env || true
+    install_with_apt || true
   elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
     install_with_apt sudo -n || true
   fi
