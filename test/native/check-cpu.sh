@@ -2,7 +2,7 @@
 # Checks the CPU backend on another machine, such as one with AVX-512: builds the backend's tests and
 # benchmark with g++ alone (no node_modules), runs them, prints everything. Under 90 seconds.
 #
-#   git archive HEAD | ssh MACHINE 'mkdir longhaul && cd longhaul && tar x && test/native/device-cpu.sh'
+#   git archive HEAD | ssh MACHINE 'mkdir longhaul && cd longhaul && tar x && test/native/check-cpu.sh'
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 root=$PWD
