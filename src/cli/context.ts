@@ -38,12 +38,19 @@ export async function withStore<T>(command: Command, use: (context: StoreContext
   }
 }
 
-/** Likewise for a command on batches. A Redis that does not answer is said in plain words. */
-export function withBatches<T>(command: Command, use: (context: CommandContext) => Promise<T>): Promise<T> {
+/**
+ * Likewise for a command on batches. A Redis that does not answer is said in plain words, at once or, with
+ * `checkLater`, by the command itself.
+ */
+export function withBatches<T>(
+  command: Command,
+  use: (context: CommandContext) => Promise<T>,
+  { checkLater = false } = {},
+): Promise<T> {
   return withStore(command, async (context) => {
     const redis = createRedis(context.config.redisUrl, 'command');
     try {
-      await checkRedis(redis, context.config.redisUrl);
+      if (!checkLater) await checkRedis(redis, context.config.redisUrl);
       return await use({ ...context, redis });
     } finally {
       redis.disconnect();

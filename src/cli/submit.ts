@@ -54,7 +54,7 @@ Exit codes:
   130  Ctrl-C: with --wait, the batch goes on without us`,
     )
     .action(async (file: string, flags: Flags, command: Command) => {
-      await withBatches(command, (context) => runSubmit(file, flags, context));
+      await withBatches(command, (context) => runSubmit(file, flags, context), { checkLater: true });
     });
 }
 
@@ -63,7 +63,6 @@ async function runSubmit(
   flags: Flags,
   { config, signal, ...deps }: CommandContext,
 ): Promise<void> {
-  await checkRedis(deps.redis, config.redisUrl);
   const { method, anchor, passing } = flags;
   const submitted = await submit(deps, {
     file,
@@ -73,6 +72,8 @@ async function runSubmit(
     isNew: flags.new,
     expiresHours: flags.expires,
     allowTooLong: flags.allowTooLong,
+    // A bad file is told as such also where Redis is away.
+    onParsed: () => checkRedis(deps.redis, config.redisUrl),
     onProgress: stageReporter(),
     signal,
   });

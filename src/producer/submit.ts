@@ -23,6 +23,8 @@ export interface SubmitInput {
   expiresHours?: number;
   /** Accepts documents that the model cannot hold; their requests end as errors. */
   allowTooLong?: boolean;
+  /** Called when every line is known to be good, before anything else is opened. */
+  onParsed?: () => Promise<unknown>;
   onProgress?: (progress: StageProgress) => void;
   signal?: AbortSignal;
 }
@@ -45,6 +47,7 @@ export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submi
   const { file, modelDir, signal } = input;
   checkOptions(input.options);
   const requests = await parseInput(file, { signal });
+  await input.onParsed?.();
   const [tokenizer, maxPositions, digests] = await Promise.all([
     loadTokenizer(modelDir),
     readMaxPositions(modelDir),

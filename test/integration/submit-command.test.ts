@@ -1,4 +1,4 @@
-import { cp, rm, writeFile } from 'node:fs/promises';
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -92,6 +92,16 @@ test('refuses a bad file with every problem', async () => {
     /requests.jsonl: 2 problems, nothing was submitted\n {2}line 2, documnet: unknown field; did you mean "document"\?\n {2}line 2, document: is missing/,
   );
   expect(bad.written.stdout).toBe('');
+});
+
+test('names the problems of a bad file also where Redis does not answer; a good one meets Redis', async () => {
+  const nowhere = join(directory, 'nowhere.json');
+  const config = JSON.parse(await readFile(join(directory, 'config.json'), 'utf8')) as object;
+  await writeFile(nowhere, JSON.stringify({ ...config, redisUrl: 'redis://127.0.0.1:1' }));
+  const bad = await longhaul('{"custom_id":"a"}\n', '--config', nowhere);
+  await expect(bad.done).rejects.toThrow(/line 1, document/);
+  const fine = await longhaul(good, '--config', nowhere);
+  await expect(fine.done).rejects.toThrow(/Redis at redis:\/\/127\.0\.0\.1:1 does not answer/);
 });
 
 test('Ctrl-C while waiting detaches and says how to come back', async () => {
