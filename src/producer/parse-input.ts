@@ -5,9 +5,10 @@
  */
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { RequestLine } from '../contracts/request.js';
 import { InputError, type InputProblem } from '../platform/errors.js';
-import { MAX_DOCUMENT_BYTES } from '../text/readers.js';
+import { checkDocumentFile, MAX_DOCUMENT_BYTES, SourceError } from '../text/readers.js';
 import { TextError, Utf8Decoder } from '../text/utf8.js';
 import { checkLine, questionsOf } from './check-line.js';
 import { MAX_LINE_BYTES, readLines, type InputLine } from './input-lines.js';
@@ -64,8 +65,42 @@ export async function parseInput(
   if (problems.length === 0 && requests.length === 0) {
     problems.push({ line: 0, field: 'file', message: 'has no requests; write one JSON object a line' });
   }
-  if (problems.length > 0) throw new InputError(path, problems);
+  if (problems.length > 0) {
+    problems.push(...(await checkPaths(dirname(path), requests)));
+    throw new InputError(
+      path,
+      problems.sort((a, b) => a.line - b.line),
+    );
+  }
   return requests;
+}
+
+/**
+ * Of a file that is refused already, so that files that are not there are listed with the other problems. In a good
+ * one every document is read when it is staged, and what is wrong with any is listed then.
+ */
+async function checkPaths(directory: string, requests: readonly ParsedRequest[]): Promise<InputProblem[]> {
+  const checked = new Map<string, Promise<string | undefined>>();
+  const problems: InputProblem[] = [];
+  for (const { line, document } of requests) {
+    if (document.kind !== 'path') continue;
+    const { path } = document;
+    const check = checked.get(path) ?? problemOf(checkDocumentFile(directory, path));
+    checked.set(path, check);
+    const message = await check;
+    if (message !== undefined) problems.push({ line, field: 'document.path', message });
+  }
+  return problems;
+}
+
+async function problemOf(check: Promise<void>): Promise<string | undefined> {
+  try {
+    await check;
+    return undefined;
+  } catch (error) {
+    if (error instanceof SourceError) return error.message;
+    throw error;
+  }
 }
 
 async function openInput(path: string): Promise<FileHandle> {

@@ -18,6 +18,22 @@ export async function readDocumentFile(
   signal?: AbortSignal,
 ): Promise<string> {
   const full = resolve(directory, path);
+  const file = await openDocument(full);
+  try {
+    // A stream made with an aborted signal fails before anybody listens.
+    signal?.throwIfAborted();
+    return await collect(full, file.createReadStream({ autoClose: false, signal }), signal);
+  } finally {
+    await file.close();
+  }
+}
+
+/** What can be told without reading it. @throws SourceError like `readDocumentFile`. */
+export async function checkDocumentFile(directory: string, path: string): Promise<void> {
+  await (await openDocument(resolve(directory, path))).close();
+}
+
+async function openDocument(full: string): Promise<FileHandle> {
   let file: FileHandle;
   try {
     // Without O_NONBLOCK a named pipe would block here until somebody writes to it.
@@ -38,11 +54,10 @@ export async function readDocumentFile(
       );
     }
     if (found.size > MAX_DOCUMENT_BYTES) throw tooLarge(full);
-    // A stream made with an aborted signal fails before anybody listens.
-    signal?.throwIfAborted();
-    return await collect(full, file.createReadStream({ autoClose: false, signal }), signal);
-  } finally {
+    return file;
+  } catch (error) {
     await file.close();
+    throw error;
   }
 }
 

@@ -30,6 +30,14 @@ async function problemsOf(content: string | Buffer, options?: ParseOptions): Pro
   return (error as InputError).problems.map((p) => `${p.line} ${p.field}: ${p.message}`);
 }
 
+test('a refused file also lists the documents that are not there, in the order of its lines', async () => {
+  const problems = await problemsOf(line({ document: { path: 'absent.txt' } }) + 'no JSON\n');
+  expect(problems).toEqual([
+    expect.stringMatching(/^1 document\.path: .*absent\.txt does not exist/),
+    expect.stringMatching(/^2 line: is not JSON/),
+  ]);
+});
+
 describe('accepts', () => {
   test('every form of document, with defaults', async () => {
     const requests = await parse(
