@@ -1,5 +1,4 @@
 import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { runDemo } from '../local/demo/run.js';
 
@@ -9,9 +8,7 @@ export function demoCommand(): Command {
     .description('answer questions about long documents on this machine, end to end')
     .option('--ranks <n>', 'ranks of the cohort', '4')
     .action(async (options: { ranks: string }) => {
-      const root = fileURLToPath(new URL('../..', import.meta.url));
       const right = await runDemo({
-        root,
         directory: resolve('.longhaul/demo'),
         ranks: Number(options.ranks),
       });

@@ -5,22 +5,21 @@ import { join } from 'node:path';
 import { outcome, type Outcome } from '../../contracts/outcome.js';
 import { childEnvironment } from '../../platform/config.js';
 import { LonghaulError } from '../../platform/errors.js';
+import { packageRoot } from '../layout.js';
 import { makeRequests, type Expected } from './make-requests.js';
 
 /** What `longhaul submit --wait` exits with when some requests ended without an answer. */
 const SOME_FAILED = 2;
 
 export interface DemoOptions {
-  /** The package's root: bin/, demo/texts. */
-  root: string;
   /** Everything the demo writes goes here, its own stack included: a stack of the person's is left alone. */
   directory: string;
   ranks: number;
 }
 
 /** @returns true when every answer is the expected one. */
-export async function runDemo({ root, directory, ranks }: DemoOptions): Promise<boolean> {
-  const program = join(root, 'bin/longhaul.js');
+export async function runDemo({ directory, ranks }: DemoOptions): Promise<boolean> {
+  const program = join(packageRoot, 'bin/longhaul.js');
   const longhaul = (...args: string[]) => run(process.execPath, [program, ...args], directory);
   const started = Date.now();
   // A Ctrl-C reaches the command that runs; we stay to take the stack down.
@@ -32,10 +31,10 @@ export async function runDemo({ root, directory, ranks }: DemoOptions): Promise<
     if (existsSync(directory)) await expectExit(longhaul('local', 'down'), [0], 'local down');
     rmSync(directory, { recursive: true, force: true });
     mkdirSync(directory, { recursive: true });
-    const requests = makeRequests(directory, join(root, 'demo/texts'));
+    const requests = makeRequests(directory, join(packageRoot, 'demo/texts'));
     expected = requests.expected;
     const ranksOption = ['--ranks', String(ranks)];
-    const model = ['--model', join(root, 'models/demo')];
+    const model = ['--model', join(packageRoot, 'models/demo')];
     await expectExit(longhaul('local', 'up', ...ranksOption, ...model), [0], 'local up');
     const submit = ['submit', requests.file, '--allow-too-long', '--method', 'apb', ...ranksOption];
     await expectExit(longhaul(...submit, '--wait', '--out', results), [0, SOME_FAILED], 'submit');
