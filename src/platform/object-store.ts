@@ -1,9 +1,5 @@
-import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import {
-  AbortMultipartUploadCommand,
-  CompleteMultipartUploadCommand,
-  CreateMultipartUploadCommand,
   GetObjectCommand,
   HeadBucketCommand,
   HeadObjectCommand,
@@ -11,15 +7,12 @@ import {
   PutObjectCommand,
   S3Client,
   S3ServiceException,
-  UploadPartCommand,
   type ListObjectsV2CommandOutput,
   DeleteObjectCommand,
 } from '@aws-sdk/client-s3';
 import type { Config } from './config.js';
 import { ConfigError, InfrastructureError, NotFoundError, StoreError } from './errors.js';
-
-/** Part size of multipart uploads, and the size above which they are used. */
-const PART_BYTES = 8 * 1024 * 1024;
+import { upload } from './upload.js';
 
 /** What a conditional write found. */
 export type CreateResult = 'created' | 'exists';
@@ -87,60 +80,39 @@ export class ObjectStore {
     return result;
   }
 
+  /**
+   * Like `create`, in parts above 8 MB; then an object that is there already is not sent at all. The
+   * object appears whole, with its last part.
+   */
+  async createStream(
+    key: string,
+    chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+    signal?: AbortSignal,
+  ): Promise<CreateResult> {
+    const beforeParts = async () => {
+      if ((await this.modifiedAt(key, signal)) !== undefined) throw new ExistsAlready();
+    };
+    try {
+      const target = { Bucket: this.bucket, Key: this.prefix + key, IfNoneMatch: '*' as const };
+      await upload(this.client, target, chunks, { signal, beforeParts });
+      return 'created';
+    } catch (error) {
+      if (error instanceof ExistsAlready || httpStatus(error) === 412) return 'exists';
+      // 409: another writer is at it, who may yet fail.
+      if (httpStatus(error) === 409 && (await this.modifiedAt(key, signal)) !== undefined) return 'exists';
+      throw this.translate(error, 'write', key);
+    }
+  }
+
   /** Writes or replaces; multipart above 8 MB. Returns size and sha256 of what was written. */
   async put(
     key: string,
     chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
     signal?: AbortSignal,
   ): Promise<{ bytes: number; sha256: string }> {
-    const hash = createHash('sha256');
-    const target = { Bucket: this.bucket, Key: this.prefix + key };
-    const options = { abortSignal: signal };
-    const parts: { ETag: string | undefined; PartNumber: number }[] = [];
-    let pending: Uint8Array[] = [];
-    let pendingBytes = 0;
-    let bytes = 0;
-    let uploadId: string | undefined;
     try {
-      const flush = async () => {
-        uploadId ??= (await this.client.send(new CreateMultipartUploadCommand(target), options)).UploadId;
-        const PartNumber = parts.length + 1;
-        const Body = Buffer.concat(pending);
-        const part = await this.client.send(
-          new UploadPartCommand({ ...target, UploadId: uploadId, PartNumber, Body }),
-          options,
-        );
-        parts.push({ ETag: part.ETag, PartNumber });
-        pending = [];
-        pendingBytes = 0;
-      };
-      for await (const chunk of chunks) {
-        hash.update(chunk);
-        pending.push(chunk);
-        pendingBytes += chunk.byteLength;
-        bytes += chunk.byteLength;
-        if (pendingBytes >= PART_BYTES) await flush();
-      }
-      if (uploadId === undefined) {
-        await this.client.send(new PutObjectCommand({ ...target, Body: Buffer.concat(pending) }), options);
-      } else {
-        if (pendingBytes > 0) await flush();
-        await this.client.send(
-          new CompleteMultipartUploadCommand({
-            ...target,
-            UploadId: uploadId,
-            MultipartUpload: { Parts: parts },
-          }),
-          options,
-        );
-      }
-      return { bytes, sha256: hash.digest('hex') };
+      return await upload(this.client, { Bucket: this.bucket, Key: this.prefix + key }, chunks, { signal });
     } catch (error) {
-      if (uploadId !== undefined) {
-        await this.client
-          .send(new AbortMultipartUploadCommand({ ...target, UploadId: uploadId }))
-          .catch(() => undefined);
-      }
       throw this.translate(error, 'write', key);
     }
   }
@@ -312,6 +284,9 @@ export class ObjectStore {
     return new InfrastructureError('S3', `S3 could not ${verb} ${where}: ${detail}`, { cause: error });
   }
 }
+
+/** Found before the first part of an upload was sent. */
+class ExistsAlready extends Error {}
 
 function httpStatus(error: unknown): number | undefined {
   return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;

@@ -6,13 +6,16 @@ import { mapConcurrently } from '../batch/concurrency.js';
 import { ConfigError, NotFoundError, type InputProblem } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
-import { readDocumentFile, readDocumentUrl, SourceError } from '../text/readers.js';
+import { SourceError, streamDocumentFile, streamDocumentUrl } from '../text/readers.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { hasLoneSurrogate } from '../text/utf8.js';
 import { readInlineDocument, type DocumentRef, type ParsedRequest } from './parse-input.js';
+import { Slots } from './slots.js';
+import { Spool } from './spool.js';
 
-/** Documents read and tokenised at the same time; the encoder's threads are native. */
-const CONCURRENCY = 2;
+/** Documents read and tokenised at the same time: bounds memory, of which the encoder needs some 40 MB each. */
+const READERS = 2;
+/** Documents under way, most of them waiting for S3. */
+const WRITERS = 16;
 
 export interface StagedDocument {
   sha256: string;
@@ -45,7 +48,9 @@ export interface StageResult {
 
 /**
  * Documents go to S3 under the hash of tokenizer digest and ids, so staging one again changes
- * nothing. A document that cannot be read or does not fit is a problem of every line that names it;
+ * nothing. The hash is known at a document's end, so its ids wait in a temporary file on this
+ * machine: nothing half-done is ever in S3, one that is there already is not sent, and of several
+ * that stage the same document the store lets one create it. A document that cannot be read or does not fit is a problem of every line that names it;
  * once there is one, the others are still checked but no more are stored.
  * @throws InfrastructureError when S3 fails.
  */
@@ -61,44 +66,65 @@ export async function stageDocuments(input: StageInput): Promise<StageResult> {
   const problems: InputProblem[] = [];
   let tokens = 0;
   let done = 0;
-  onProgress?.({ done, total: users.size, tokens });
+  const readers = new Slots(READERS);
+  const advance = (more: number) => {
+    tokens += more;
+    onProgress?.({ done, total: users.size, tokens });
+  };
+  advance(0);
 
   const stage = async ([key, naming]: [string, ParsedRequest[]]): Promise<void> => {
     const [first] = naming;
     if (first === undefined) return;
     const { document } = first;
     const field = document.kind === 'inline' ? 'document' : `document.${document.kind}`;
-    const text = await readSource(input, first);
-    if (text instanceof Error) {
-      problems.push(...naming.map(({ line }) => ({ line, field, message: text.message })));
-    } else {
-      const ids = await tokenizer.encodeDocument(text, signal);
-      const long = naming.filter((request) => ids.length > room(request));
-      problems.push(
-        ...long.map((request) => ({
-          line: request.line,
-          field,
-          message: `has ${ids.length} tokens; with its questions and max_tokens this request leaves room for ${Math.max(0, room(request))}. Split it, or use a model with a longer context`,
-        })),
-      );
-      const bytes = toLittleEndian(ids);
-      const sha256 = createHash('sha256').update(tokenizer.digest).update(bytes).digest('hex');
-      if (problems.length === 0) await store.create(objectKeys.document(sha256), bytes, signal);
-      documents.set(key, { sha256, tokens: ids.length });
-      tokens += ids.length;
+    const spool = await Spool.open();
+    try {
+      const read = await readers.use(() => readIds(input, first, spool, advance));
+      if (read instanceof Error) {
+        problems.push(...naming.map(({ line }) => ({ line, field, message: read.message })));
+      } else {
+        const long = naming.filter((request) => read.tokens > room(request));
+        problems.push(
+          ...long.map((request) => ({
+            line: request.line,
+            field,
+            message: `has ${read.tokens} tokens; with its questions and max_tokens this request leaves room for ${Math.max(0, room(request))}. Split it, or use a model with a longer context`,
+          })),
+        );
+        if (problems.length === 0) {
+          await store.createStream(objectKeys.document(read.sha256), spool.stream(), signal);
+        }
+        documents.set(key, read);
+      }
+    } finally {
+      await spool.close();
     }
     done += 1;
-    onProgress?.({ done, total: users.size, tokens });
+    advance(0);
   };
-  await mapConcurrently([...users], CONCURRENCY, stage, signal);
+  await mapConcurrently([...users], WRITERS, stage, signal);
   return { documents, problems: problems.sort((a, b) => a.line - b.line) };
 }
 
-/** The text, or what is wrong with the source, as an error whose message is for the person. */
-async function readSource(input: StageInput, { line, document }: ParsedRequest): Promise<string | Error> {
+/** The ids to the spool, piece by piece; or what is wrong with the source, as an error for the person. */
+async function readIds(
+  { tokenizer, signal, ...input }: StageInput,
+  { line, document }: ParsedRequest,
+  spool: Spool,
+  advance: (tokens: number) => void,
+): Promise<StagedDocument | Error> {
+  const hash = createHash('sha256').update(tokenizer.digest);
+  let tokens = 0;
   try {
-    const text = await open(input, line, document);
-    return hasLoneSurrogate(text) ? new SourceError('BAD_TEXT', 'contains half a surrogate pair') : text;
+    const pieces = open({ tokenizer, signal, ...input }, line, document);
+    for await (const ids of tokenizer.streamDocument(pieces, signal)) {
+      const bytes = toLittleEndian(ids);
+      hash.update(bytes);
+      await spool.append(bytes);
+      tokens += ids.length;
+      advance(ids.length);
+    }
   } catch (error) {
     // A missing object or refused access is about this document; S3 failing is about everything.
     const itsOwn =
@@ -106,12 +132,17 @@ async function readSource(input: StageInput, { line, document }: ParsedRequest):
     if (itsOwn) return error;
     throw error;
   }
+  return { sha256: hash.digest('hex'), tokens };
 }
 
-function open({ store, file, signal }: StageInput, line: number, document: DocumentRef): Promise<string> {
-  if (document.kind === 'inline') return readInlineDocument(file, line, document);
-  if (document.kind === 'path') return readDocumentFile(dirname(file), document.path, signal);
-  return readDocumentUrl(store, document.url, signal);
+async function* open(
+  { store, file, signal }: StageInput,
+  line: number,
+  document: DocumentRef,
+): AsyncGenerator<string> {
+  if (document.kind === 'inline') yield await readInlineDocument(file, line, document);
+  else if (document.kind === 'path') yield* streamDocumentFile(dirname(file), document.path, signal);
+  else yield* streamDocumentUrl(store, document.url, signal);
 }
 
 function toLittleEndian(ids: Uint32Array): Buffer {

@@ -21,19 +21,32 @@ export function isCuttable(pattern: string): boolean {
   return CUTTABLE.has(pattern);
 }
 
-/** Parts of at least `size` UTF-16 units (but the last), cut before a space that follows a non-space. */
-export function* cutBeforeSpaces(text: string, size: number): Generator<string> {
-  let start = 0;
-  for (let at = size; at < text.length;) {
-    const space = text.indexOf(' ', at);
-    if (space === -1) break;
-    if (/\S/u.test(text.charAt(space - 1))) {
-      yield text.slice(start, space);
-      start = space;
-      at = space + size;
-    } else {
-      at = space + 1;
+/**
+ * The text of the pieces, joined and cut anew: parts of at least `size` UTF-16 units (but the last), cut before a
+ * space that follows a non-space. At most a part and a piece are held, unless the text has no such space.
+ */
+export async function* cutBeforeSpaces(
+  pieces: AsyncIterable<string> | Iterable<string>,
+  size: number,
+): AsyncGenerator<string> {
+  let held = '';
+  for await (const piece of pieces) {
+    // Where no cut was found it is not looked for again.
+    let at = Math.max(size, held.length);
+    held += piece;
+    let start = 0;
+    while (at < held.length) {
+      const space = held.indexOf(' ', at);
+      if (space === -1) break;
+      if (/\S/u.test(held.charAt(space - 1))) {
+        yield held.slice(start, space);
+        start = space;
+        at = space + size;
+      } else {
+        at = space + 1;
+      }
     }
+    held = held.slice(start);
   }
-  yield text.slice(start);
+  yield held;
 }

@@ -11,18 +11,21 @@ export const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
 /** A document that cannot be read as text. The message goes on after the source's name. */
 export class SourceError extends LonghaulError {}
 
-/** @throws SourceError for anything but a regular, readable file of UTF-8 text. */
-export async function readDocumentFile(
+/**
+ * The text piece by piece, so that a document need not fit into memory.
+ * @throws SourceError for anything but a regular, readable file of UTF-8 text.
+ */
+export async function* streamDocumentFile(
   directory: string,
   path: string,
   signal?: AbortSignal,
-): Promise<string> {
+): AsyncGenerator<string> {
   const full = resolve(directory, path);
   const file = await openDocument(full);
   try {
     // A stream made with an aborted signal fails before anybody listens.
     signal?.throwIfAborted();
-    return await collect(full, file.createReadStream({ autoClose: false, signal }), signal);
+    yield* decode(full, file.createReadStream({ autoClose: false, signal }), signal);
   } finally {
     await file.close();
   }
@@ -62,42 +65,45 @@ async function openDocument(full: string): Promise<FileHandle> {
 }
 
 /**
+ * The text piece by piece.
  * @throws SourceError for an object that is not UTF-8 text or too large; NotFoundError, ConfigError
  * and InfrastructureError as the object store throws them.
  */
-export async function readDocumentUrl(
+export async function* streamDocumentUrl(
   store: ObjectStore,
   url: string,
   signal?: AbortSignal,
-): Promise<string> {
-  return collect(url, await store.openUrl(url, signal), signal);
+): AsyncGenerator<string> {
+  yield* decode(url, await store.openUrl(url, signal), signal);
 }
 
-async function collect(
+async function* decode(
   name: string,
   chunks: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
-): Promise<string> {
+): AsyncGenerator<string> {
   const decoder = new Utf8Decoder();
-  const parts: string[] = [];
   let bytes = 0;
+  let length = 0;
   try {
     for await (const chunk of chunks) {
       signal?.throwIfAborted();
       bytes += chunk.byteLength;
       if (bytes > MAX_DOCUMENT_BYTES) throw tooLarge(name);
-      parts.push(decoder.write(chunk));
+      const piece = decoder.write(chunk);
+      length += piece.length;
+      yield piece;
     }
-    parts.push(decoder.end());
+    const rest = decoder.end();
+    length += rest.length;
+    yield rest;
   } catch (error) {
     if (error instanceof TextError) {
       throw new SourceError('DOCUMENT_NOT_UTF8', `${name} ${error.message}`, { cause: error });
     }
     throw error;
   }
-  const text = parts.join('');
-  if (text.length === 0) throw new SourceError('DOCUMENT_EMPTY', `${name} is empty`);
-  return text;
+  if (length === 0) throw new SourceError('DOCUMENT_EMPTY', `${name} is empty`);
 }
 
 function tooLarge(name: string): SourceError {

@@ -39,6 +39,11 @@ export interface Tokenizer {
   readonly stop: readonly number[];
   /** Prefix and text; the text never becomes a special token. */
   encodeDocument(text: string, signal?: AbortSignal): Promise<Uint32Array>;
+  /**
+   * The same ids in runs, for text that comes in pieces (cut anywhere between characters): where the
+   * tokenizer has safe cuts, neither text nor ids are ever held whole.
+   */
+  streamDocument(pieces: AsyncIterable<string>, signal?: AbortSignal): AsyncGenerator<Uint32Array>;
   /** What goes into the anchor and after the document. */
   encodeQuery(question: string): Promise<number[]>;
   /** An answer's text from the ids that the engine produced; the stop token may be among them. */
@@ -67,9 +72,11 @@ export async function loadTokenizer(modelDir: string): Promise<Tokenizer> {
   });
   const cuttable = hasKnownCuts(file);
 
-  async function encodePlain(text: string, signal?: AbortSignal): Promise<number[][]> {
-    const parts: number[][] = [];
-    for (const part of cuttable ? cutBeforeSpaces(text, PART_LENGTH) : [text]) {
+  async function* encodePlain(
+    pieces: AsyncIterable<string> | Iterable<string>,
+    signal?: AbortSignal,
+  ): AsyncGenerator<number[]> {
+    for await (const part of cuttable ? cutBeforeSpaces(pieces, PART_LENGTH) : joined(pieces)) {
       signal?.throwIfAborted();
       const found = (await plain.encode(part, null, { addSpecialTokens: false })).getIds();
       const leaked = found.find((id) => reserved.has(id));
@@ -79,20 +86,28 @@ export async function loadTokenizer(modelDir: string): Promise<Tokenizer> {
           `${path} turned plain text into the special token ${leaked}; this tokenizer cannot be used safely`,
         );
       }
-      parts.push(found);
+      yield found;
     }
-    return parts;
+  }
+
+  async function* streamDocument(
+    pieces: AsyncIterable<string> | Iterable<string>,
+    signal?: AbortSignal,
+  ): AsyncGenerator<Uint32Array> {
+    yield Uint32Array.from(documentPrefix);
+    for await (const part of encodePlain(pieces, signal)) yield Uint32Array.from(part);
   }
 
   return {
     digest: digestOf(bytes, promptBytes),
     prompt,
     stop,
+    streamDocument,
     async encodeDocument(text, signal) {
-      return join32([documentPrefix, ...(await encodePlain(text, signal))]);
+      return join32(await collect(streamDocument([text], signal)));
     },
     async encodeQuery(question) {
-      return [...queryPrefix, ...(await encodePlain(question)).flat(), ...querySuffix];
+      return [...queryPrefix, ...(await collect(encodePlain([question]))).flat(), ...querySuffix];
     },
     async decodeAnswer(answerIds) {
       const end = answerIds.findIndex((id) => stop.includes(id));
@@ -196,7 +211,17 @@ function hasKnownCuts(file: TokenizerFile): boolean {
   );
 }
 
-function join32(parts: readonly (readonly number[])[]): Uint32Array {
+async function* joined(pieces: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string> {
+  yield (await collect(pieces)).join('');
+}
+
+async function collect<T>(values: AsyncIterable<T> | Iterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const value of values) all.push(value);
+  return all;
+}
+
+function join32(parts: readonly Uint32Array[]): Uint32Array {
   const all = new Uint32Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { MAX_DOCUMENT_BYTES, readDocumentFile } from '../../src/text/readers.js';
+import { MAX_DOCUMENT_BYTES, streamDocumentFile } from '../../src/text/readers.js';
 import { hasLoneSurrogate, Utf8Decoder } from '../../src/text/utf8.js';
 
 let directory: string;
@@ -14,6 +14,11 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
+const readDocumentFile = async (folder: string, name: string) => {
+  let text = '';
+  for await (const piece of streamDocumentFile(folder, name)) text += piece;
+  return text;
+};
 const file = async (name: string, content: string | Uint8Array) => {
   await writeFile(join(directory, name), content);
   return readDocumentFile(directory, name);

@@ -131,8 +131,10 @@ describe('long documents', () => {
         fc.integer({ min: 1, max: 8 }),
         async (pieces, size) => {
           const text = pieces.join('');
-          const parts = [...cutBeforeSpaces(text, size)];
+          const parts: string[] = [];
+          for await (const part of cutBeforeSpaces(pieces, size)) parts.push(part);
           expect(parts.join('')).toBe(text);
+          expect(parts.slice(0, -1).every((part) => part.length >= size)).toBe(true);
           expect((await Promise.all(parts.map(plain))).flat()).toEqual(await plain(text));
         },
       ),
@@ -147,6 +149,22 @@ describe('long documents', () => {
     const ids = await tokenizer.encodeDocument(text);
     const expected = Uint32Array.from([0, ...(await whole.encode(text)).getIds()]);
     expect(Buffer.compare(Buffer.from(ids.buffer), Buffer.from(expected.buffer))).toBe(0);
+  }, 60_000);
+
+  test('that come in pieces give the same ids, in runs', async () => {
+    const text = 'The sky is blue.\n\nHere we go.  The sun <|eos|> is yellow. '.repeat(20_000);
+    const expected = await tokenizer.encodeDocument(text);
+    const pieces = Array.from({ length: 12 }, (_, i) => text.slice(i * 100_003, (i + 1) * 100_003));
+    const runs: Uint32Array[] = [];
+    // eslint-disable-next-line @typescript-eslint/require-await
+    async function* source() {
+      yield* pieces;
+    }
+    for await (const run of tokenizer.streamDocument(source())) runs.push(run);
+    expect(pieces.join('') === text).toBe(true);
+    expect(runs.length).toBeGreaterThan(2);
+    const ids = Buffer.concat(runs.map((run) => Buffer.from(run.buffer, run.byteOffset, run.byteLength)));
+    expect(ids.equals(Buffer.from(expected.buffer))).toBe(true);
   }, 60_000);
 
   test('stop at an abort', async () => {
