@@ -12,7 +12,8 @@ import { statusCommand } from './status.js';
 import { submitCommand } from './submit.js';
 import { workerCommand } from './worker.js';
 
-const EXIT = { ok: 0, error: 1, incomplete: 2 } as const;
+/** `usage` is EX_USAGE of sysexits.h: apart from `incomplete`, which says something about a batch. */
+const EXIT = { ok: 0, error: 1, incomplete: 2, usage: 64 } as const;
 
 function createProgram(): Command {
   const program = new Command('longhaul')
@@ -32,7 +33,7 @@ function createProgram(): Command {
       'after',
       `
 Settings also come from LONGHAUL_* variables, the file of --config, and .longhaul/local.json.
-Exit codes: 0 ok, 1 error, 2 wrong usage or not (wholly) finished`,
+Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage`,
     );
   const commands = [
     submitCommand(),
@@ -58,7 +59,7 @@ function throwInsteadOfExit(command: Command): void {
 }
 
 function exitCodeOf(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.incomplete;
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   return error instanceof LonghaulError && error.code === 'NOT_FINISHED' ? EXIT.incomplete : EXIT.error;
 }
 

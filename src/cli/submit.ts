@@ -50,7 +50,8 @@ export function submitCommand(): Command {
 Exit codes:
   0    submitted; with --wait: every request is answered
   1    refused or failed; a refused file enqueues nothing
-  2    wrong usage; with --wait: the batch has ended, but some requests were not answered (see error.jsonl)
+  2    with --wait: the batch has ended, but some requests were not answered (see error.jsonl)
+  64   wrong usage
   130  Ctrl-C: with --wait, the batch goes on without us`,
     )
     .action(async (file: string, flags: Flags, command: Command) => {

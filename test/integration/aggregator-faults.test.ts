@@ -1,45 +1,21 @@
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
 import { downloadResults } from '../../src/batch/results.js';
 import { getStatus } from '../../src/batch/status.js';
 import { redisKeys } from '../../src/platform/keys.js';
-import {
-  endProcess,
-  startRedis,
-  startS3,
-  trackLeaks,
-  type RedisService,
-  type S3Service,
-} from '../support/services.js';
-import { Bench, makeBatch, makeResult, spawnCli, testConfig } from './batch-support.js';
+import { endProcess, startRedis } from '../support/services.js';
+import { Bench, makeBatch, makeResult, newId, spawnCli, testConfig, useBench } from './batch-support.js';
 
-let redis: RedisService;
-let s3: S3Service;
+const file = useBench();
 let bench: Bench;
-const newId = () => `f${randomBytes(6).toString('hex')}`;
+beforeEach(() => {
+  ({ bench } = file);
+});
 const ones = (count: number) => Array.from({ length: count }, () => 1);
-
-beforeAll(async () => {
-  [redis, s3] = await Promise.all([startRedis(), startS3()]);
-});
-afterAll(async () => {
-  await redis.stop();
-  await s3.stop();
-});
-trackLeaks();
-beforeEach(async () => {
-  bench = new Bench(testConfig(redis, s3));
-  await bench.deps.redis.flushall();
-});
-afterEach(async () => {
-  await s3.faults.clear();
-  await bench.release();
-});
 
 /** Every request once, in one of the two files, in order; one outcome object each. */
 async function checkWhole(id: string, total: number): Promise<void> {
@@ -55,7 +31,7 @@ test('an aggregator killed between the PUT of an outcome and the completion lose
   await createBatch(bench.deps, manifest, items);
   bench.answering((job) => makeResult(items[job.item]!));
   // The first outcome of each item is written; the PUTs after three of them hang.
-  await s3.faults.add({
+  await file.s3.faults.add({
     operation: 'PutObject',
     key: '/outcomes/',
     skip: 3,
@@ -69,7 +45,7 @@ test('an aggregator killed between the PUT of an outcome and the completion lose
   } finally {
     await endProcess(first, 'SIGKILL');
   }
-  await s3.faults.clear();
+  await file.s3.faults.clear();
   expect((await getStatus(bench.deps, id)).request_counts.pending).toBeGreaterThan(0);
 
   const second = spawnCli(bench.config, ['aggregator']);
@@ -142,9 +118,14 @@ test('503 bursts and replies lost after the write: no answer lost, none in confl
   const { manifest, items } = makeBatch(id, { items: [...ones(20), 4] });
   await createBatch(bench.deps, manifest, items);
   const key = '/outcomes/';
-  await s3.faults.add({ operation: 'PutObject', key, times: 60, action: { kind: 'error', status: 503 } });
-  await s3.faults.add({ operation: 'PutObject', key, times: 5, action: { kind: 'reset-after' } });
-  await s3.faults.add({ operation: 'GetObject', key, times: 10, action: { kind: 'truncate' } });
+  await file.s3.faults.add({
+    operation: 'PutObject',
+    key,
+    times: 60,
+    action: { kind: 'error', status: 503 },
+  });
+  await file.s3.faults.add({ operation: 'PutObject', key, times: 5, action: { kind: 'reset-after' } });
+  await file.s3.faults.add({ operation: 'GetObject', key, times: 10, action: { kind: 'truncate' } });
   bench.aggregator({ ...bench.config, s3Attempts: 1 });
   bench.answering((job) => makeResult(items[job.item]!));
   const status = await bench.ended(id, 60_000);
@@ -158,7 +139,7 @@ test('S3 away: answers wait in Redis, no attempt is burned, and go out when it i
   const { manifest, items } = makeBatch(id, { items: ones(10) });
   bench.aggregator({ ...bench.config, s3Attempts: 1 });
   await createBatch(bench.deps, manifest, items);
-  await s3.faults.set({ outage: 'reset' });
+  await file.s3.faults.set({ outage: 'reset' });
   bench.answering((job) => makeResult(items[job.item]!));
   await bench.until(async () =>
     (await bench.deps.redis.zcard('{longhaul}:documents:completed')) === 10 ? true : undefined,
@@ -169,7 +150,7 @@ test('S3 away: answers wait in Redis, no attempt is burned, and go out when it i
   await new Promise((done) => setTimeout(done, 2_000));
   expect((await getStatus(bench.deps, id)).request_counts.pending).toBe(10);
   expect(await bench.deps.redis.zcard('{longhaul}:outcomes:failed')).toBe(0);
-  await s3.faults.set({ outage: false });
+  await file.s3.faults.set({ outage: false });
   expect((await bench.ended(id)).request_counts.answered).toBe(10);
 });
 
@@ -194,7 +175,7 @@ test('an outcome that vanished from S3 is made again before the batch is finishe
 
 test('Redis killed and started again in the middle: the aggregator goes on', async () => {
   const own = await startRedis();
-  const mine = new Bench(testConfig(own, s3));
+  const mine = new Bench(testConfig(own, file.s3));
   try {
     const id = newId();
     const { manifest, items } = makeBatch(id, { items: ones(40) });
@@ -228,7 +209,7 @@ test('an aggregator leaves within its limits although Redis hangs', async () => 
     await bench.until(async () =>
       (await bench.deps.redis.exists(redisKeys.uncommitted())) === 1 ? true : undefined,
     );
-    await redis.kill('SIGSTOP');
+    await file.redis.kill('SIGSTOP');
     const begun = Date.now();
     const exited = once(aggregator, 'exit');
     aggregator.kill('SIGTERM');
@@ -236,7 +217,7 @@ test('an aggregator leaves within its limits although Redis hangs', async () => 
     const { drain, abort } = bench.config.timings;
     expect(Date.now() - begun).toBeLessThan(drain + abort + 3_000);
   } finally {
-    await redis.kill('SIGCONT');
+    await file.redis.kill('SIGCONT');
     await endProcess(aggregator, 'SIGKILL');
   }
 });
@@ -248,7 +229,7 @@ test('files above 8 MB go out in parts, and come back whole', async () => {
   await createBatch(bench.deps, manifest, items);
   bench.answering((job) => makeResult(items[job.item]!, 'long '.repeat(40_000)));
   await bench.ended(id);
-  const before = (await s3.faults.state()).requests;
+  const before = (await file.s3.faults.state()).requests;
   expect(before['CompleteMultipartUpload']).toBeGreaterThan(0);
   const directory = await mkdtemp(join(tmpdir(), 'longhaul-parts-'));
   try {

@@ -1,8 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { cancelBatch } from '../../src/batch/cancel.js';
 import { createBatch } from '../../src/batch/create.js';
 import { encodeOutcome, toOutcomes } from '../../src/batch/outcomes.js';
@@ -12,29 +11,12 @@ import { getStatus, listBatches } from '../../src/batch/status.js';
 import { runAggregator } from '../../src/aggregator/aggregator.js';
 import { createLogger } from '../../src/platform/logger.js';
 import { objectKeys, redisKeys } from '../../src/platform/keys.js';
-import { startRedis, startS3, trackLeaks, type RedisService, type S3Service } from '../support/services.js';
-import { Bench, failItem, makeBatch, makeResult, testConfig } from './batch-support.js';
+import { failItem, makeBatch, makeResult, newId, useBench, type Bench } from './batch-support.js';
 
-let redis: RedisService;
-let s3: S3Service;
+const file = useBench();
 let bench: Bench;
-const newId = () => `b${randomBytes(6).toString('hex')}`;
-
-beforeAll(async () => {
-  [redis, s3] = await Promise.all([startRedis(), startS3()]);
-});
-afterAll(async () => {
-  await redis.stop();
-  await s3.stop();
-});
-trackLeaks();
-beforeEach(async () => {
-  bench = new Bench(testConfig(redis, s3));
-  await bench.deps.redis.flushall();
-});
-afterEach(async () => {
-  await s3.faults.clear();
-  await bench.release();
+beforeEach(() => {
+  ({ bench } = file);
 });
 
 test('answers of all items end in the files of the batch, and nothing is left in Redis', async () => {
@@ -199,14 +181,14 @@ test('an outcome that is there already stands, and the difference is counted onc
 });
 
 test('a store that ignores If-None-Match is refused at the start', async () => {
-  await s3.faults.set({ ignoreConditions: true });
+  await file.s3.faults.set({ ignoreConditions: true });
   try {
     const { config } = bench;
     await expect(
       runAggregator(config, createLogger('aggregator', config), new AbortController().signal),
     ).rejects.toThrow('does not honour If-None-Match');
   } finally {
-    await s3.faults.set({ ignoreConditions: false });
+    await file.s3.faults.set({ ignoreConditions: false });
   }
 });
 

@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { canonicalJson } from '../../src/batch/canonical.js';
 import { createBatch } from '../../src/batch/create.js';
 import { enqueueItems, itemStates, removeChildren } from '../../src/batch/enqueue.js';
@@ -19,30 +18,22 @@ import { restoreBatch } from '../../src/batch/restore.js';
 import { getStatus } from '../../src/batch/status.js';
 import { countUncommitted } from '../../src/batch/uncommitted.js';
 import { jobIds, objectKeys, QUEUE_PREFIX, QUEUES, redisKeys } from '../../src/platform/keys.js';
-import { startRedis, startS3, trackLeaks, type RedisService, type S3Service } from '../support/services.js';
-import { Bench, checkCounts, failItem, makeBatch, makeResult, testConfig } from './batch-support.js';
+import {
+  checkCounts,
+  failItem,
+  makeBatch,
+  makeResult,
+  newId,
+  useBench,
+  type Bench,
+} from './batch-support.js';
 
-let services: RedisService;
-let s3: S3Service;
+const file = useBench();
 let bench: Bench;
 let redis: Redis;
-const newId = () => `r${randomBytes(6).toString('hex')}`;
-
-beforeAll(async () => {
-  [services, s3] = await Promise.all([startRedis(), startS3()]);
-});
-afterAll(async () => {
-  await services.stop();
-  await s3.stop();
-});
-trackLeaks();
-beforeEach(async () => {
-  bench = new Bench(testConfig(services, s3));
+beforeEach(() => {
+  ({ bench } = file);
   ({ redis } = bench.deps);
-  await redis.flushall();
-});
-afterEach(async () => {
-  await bench.release();
 });
 
 test('whatever is recorded, forgotten and repeated, at once or in turn: the counts are the tally, and add up', async () => {

@@ -1,10 +1,11 @@
 /** Batches for tests of queue and aggregator: no documents, no engine, a tiny worker in place of a cohort. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import type { Manifest } from '../../src/contracts/manifest.js';
 import type { ItemFailure, ItemJob, ItemResult, WorkItem } from '../../src/contracts/work-item.js';
 import { runAggregator } from '../../src/aggregator/aggregator.js';
@@ -19,8 +20,8 @@ import { objectKeys } from '../../src/platform/keys.js';
 import { ObjectStore } from '../../src/platform/object-store.js';
 import { createRedis } from '../../src/platform/redis.js';
 import { Releasers } from '../../src/platform/shutdown.js';
-import type { RedisService, S3Service } from '../support/services.js';
 import { compiled } from '../support/compiled.js';
+import { startRedis, startS3, trackLeaks, type RedisService, type S3Service } from '../support/services.js';
 
 const hex = (text: string) => createHash('sha256').update(text).digest('hex');
 const digests = { model: hex('model'), tokenizer: hex('tokenizer'), heads: null };
@@ -236,6 +237,49 @@ export class Bench {
     await this.releasers.run();
   }
 }
+
+/** Services of a test file, and a bench of each of its tests on an empty Redis. */
+export interface BenchOfFile {
+  readonly redis: RedisService;
+  readonly s3: S3Service;
+  readonly bench: Bench;
+}
+
+/** Call once in a test file. S3 keeps what earlier tests wrote, so each test takes ids of its own: `newId`. */
+export function useBench(): BenchOfFile {
+  let redis: RedisService;
+  let s3: S3Service;
+  let bench: Bench;
+  beforeAll(async () => {
+    [redis, s3] = await Promise.all([startRedis(), startS3()]);
+  });
+  afterAll(async () => {
+    await redis?.stop();
+    await s3?.stop();
+  });
+  trackLeaks();
+  beforeEach(async () => {
+    bench = new Bench(testConfig(redis, s3));
+    await bench.deps.redis.flushall();
+  });
+  afterEach(async () => {
+    await s3.faults.clear();
+    await bench.release();
+  });
+  return {
+    get redis() {
+      return redis;
+    },
+    get s3() {
+      return s3;
+    },
+    get bench() {
+      return bench;
+    },
+  };
+}
+
+export const newId = (): string => `b${randomBytes(6).toString('hex')}`;
 
 /** Every request has ended exactly once or is pending. */
 export function checkCounts({ id, request_counts: counts }: BatchStatus): void {

@@ -1,42 +1,22 @@
-import { randomBytes } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
 import type { BatchStatus } from '../../src/contracts/status.js';
 import { cohortKeys } from '../../src/platform/keys.js';
-import {
-  freePort,
-  startRedis,
-  startS3,
-  trackLeaks,
-  type RedisService,
-  type S3Service,
-} from '../support/services.js';
-import { Bench, makeBatch, makeResult, runCli, testConfig } from './batch-support.js';
+import { freePort } from '../support/services.js';
+import { makeBatch, makeResult, newId, runCli, useBench, type Bench } from './batch-support.js';
 
-let redis: RedisService;
-let s3: S3Service;
+const file = useBench();
 let bench: Bench;
 let directory: string;
-const newId = () => `c${randomBytes(6).toString('hex')}`;
 
-beforeAll(async () => {
-  [redis, s3] = await Promise.all([startRedis(), startS3()]);
-});
-afterAll(async () => {
-  await redis.stop();
-  await s3.stop();
-});
-trackLeaks();
 beforeEach(async () => {
+  ({ bench } = file);
   directory = await mkdtemp(join(tmpdir(), 'longhaul-cli-'));
-  bench = new Bench(testConfig(redis, s3));
-  await bench.deps.redis.flushall();
 });
 afterEach(async () => {
-  await bench.release();
   await rm(directory, { recursive: true, force: true });
 });
 
@@ -56,10 +36,10 @@ test('usage: help, version, unknown commands and options', async () => {
   }
   expect(version.code).toBe(0);
   expect(version.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
-  expect(none.code).toBe(2);
-  expect(unknown.code).toBe(2);
+  expect(none.code).toBe(64);
+  expect(unknown.code).toBe(64);
   expect(unknown.stderr).toContain('Did you mean status?');
-  expect(option.code).toBe(2);
+  expect(option.code).toBe(64);
   expect(option.stderr).toContain('--watch');
 });
 
