@@ -163,6 +163,15 @@ class Backend {
   virtual void retaining_scores(const Matrix& qkv, const Linear& fc1, const Linear& fc2,
                                 float* scores) = 0;
 
+  /// Training-free scores (Spava, 2601.21444), first half: the mean of q [L, NQ*D] (after RoPE) over
+  /// its rows and over the NQ/NK query heads of each KV head -> mean [NK*D] float32 device memory.
+  virtual void mean_query(const Matrix& q, const Heads& heads, float* mean) = 0;
+
+  /// Second half: scores[h * stride + t] = mean[h] . keys[t, h], float32 device memory, not pooled;
+  /// keys [T, NK*D] after RoPE, T <= stride.
+  virtual void query_scores(const float* mean, const Matrix& keys, const Heads& heads, float* scores,
+                            int64_t stride) = 0;
+
   /// In place along each row of scores [NK, T]: maximum over 5 neighbours (2 on either side).
   virtual void max_pool(float* scores, int64_t key_value_heads, int64_t rows) = 0;
 

@@ -50,6 +50,38 @@ TEST("backend retaining_scores: fc2(silu(fc1(x))) for rows over several blocks, 
   });
 }
 
+TEST("backend mean_query and query_scores: one mean query per KV head, its dot product with every key of that head") {
+  each_backend([](Backend& backend) {
+    Random random(5);
+    for (auto [length, t, nq, nk, d] : {std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t>{1, 0, 1, 1, 4},
+                                        {1, 1, 4, 2, 6}, {7, 33, 6, 2, 32}, {3, 301, 8, 8, 64}, {11, 130, 5, 1, 17}}) {
+      const Heads heads{nq, nk, d};
+      Rows q(random, length, nq * d), keys(random, t, nk * d);
+      const int64_t stride = t + 5;
+      std::vector<float> mean(static_cast<size_t>(nk * d) + 1, -7.f);
+      std::vector<float> scores(static_cast<size_t>(nk * stride), -7.f);
+      backend.mean_query(q.view(), heads, mean.data());
+      CHECK(mean.back() == -7.f);
+      backend.query_scores(mean.data(), keys.view(), heads, scores.data(), stride);
+      for (int64_t h = 0; h < nk; ++h)
+        for (int64_t i = 0; i < stride; ++i) {
+          double want = 0;
+          // The definition, in the other order: the mean over tokens and heads of q . k.
+          for (int64_t l = 0; l < length; ++l)
+            for (int64_t g = 0; g < nq; ++g)
+              for (int64_t k = 0; k < d; ++k)
+                if (i < t && g / (nq / nk) == h) want += static_cast<double>(q.at(l, g * d + k)) * keys.at(i, h * d + k);
+          want = i < t ? want / static_cast<double>(length * (nq / nk)) : -7;
+          CHECK_NEAR(scores[static_cast<size_t>(h * stride + i)], want, 1e-5);
+        }
+    }
+    Rows none(0, 8), keys(random, 4, 4);
+    std::vector<float> mean(4), scores(4);
+    CHECK_THROWS(EngineError, "invalid_argument", backend.mean_query(none.view(), {2, 1, 4}, mean.data()));
+    CHECK_THROWS(EngineError, "invalid_argument", backend.query_scores(mean.data(), keys.view(), {2, 1, 4}, scores.data(), 3));
+  });
+}
+
 TEST("backend max_pool: two neighbours on either side, -inf outside, heads apart") {
   each_backend([](Backend& backend) {
     Random random(2);

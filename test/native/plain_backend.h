@@ -151,6 +151,22 @@ class PlainBackend : public Backend {
       for (int64_t k = 0; k < fc2.out(); ++k) scores[k * qkv.rows + i] = score[static_cast<size_t>(k)];
     }
   }
+  void mean_query(const Matrix& q, const Heads& heads, float* mean) override {
+    const int64_t d = heads.dimension, group = heads.query / heads.key_value;
+    for (int64_t h = 0; h < heads.key_value; ++h)
+      for (int64_t k = 0; k < d; ++k) {
+        double sum = 0;
+        for (int64_t i = 0; i < q.rows; ++i)
+          for (int64_t g = h * group; g < (h + 1) * group; ++g) sum += row(q, i)[g * d + k];
+        mean[h * d + k] = static_cast<float>(sum / static_cast<double>(q.rows * group));
+      }
+  }
+  void query_scores(const float* mean, const Matrix& keys, const Heads& heads, float* scores, int64_t stride) override {
+    for (int64_t h = 0; h < heads.key_value; ++h)
+      for (int64_t t = 0; t < keys.rows; ++t)
+        scores[h * stride + t] = static_cast<float>(
+            dot(mean + h * heads.dimension, row(keys, t) + h * heads.dimension, heads.dimension));
+  }
   void max_pool(float* scores, int64_t key_value_heads, int64_t rows) override {
     for (int64_t h = 0; h < key_value_heads; ++h) {
       const std::vector<float> raw(scores + h * rows, scores + (h + 1) * rows);

@@ -88,6 +88,10 @@ class CpuBackend final : public Backend {
   void retaining_scores(const Matrix& qkv, const Linear& fc1, const Linear& fc2, float* scores) override {
     cpu::retaining_scores(context_, qkv, packed(fc1), packed(fc2), scores);
   }
+  void mean_query(const Matrix& q, const Heads& heads, float* mean) override { cpu::mean_query(q, heads, mean); }
+  void query_scores(const float* mean, const Matrix& keys, const Heads& heads, float* scores, int64_t stride) override {
+    cpu::query_scores(context_, mean, keys, heads, scores, stride);
+  }
   void max_pool(float* scores, int64_t key_value_heads, int64_t rows) override {
     cpu::max_pool(context_, scores, key_value_heads, rows);
   }

@@ -42,6 +42,32 @@ void retaining_scores(Context& context, const Matrix& qkv, const PackedLinear& f
   });
 }
 
+void mean_query(const Matrix& q, const Heads& heads, float* mean) {
+  const int64_t d = heads.dimension, group = heads.query / heads.key_value;
+  require(q.rows > 0 && q.columns == heads.query * d, "mean_query: q differs in shape from the heads");
+  for (int64_t h = 0; h < heads.key_value; ++h)
+    for (int64_t k = 0; k < d; ++k) {
+      double sum = 0;
+      for (int64_t i = 0; i < q.rows; ++i)
+        for (int64_t g = 0; g < group; ++g) sum += row(q, i)[(h * group + g) * d + k];
+      mean[h * d + k] = static_cast<float>(sum / static_cast<double>(q.rows * group));
+    }
+}
+
+void query_scores(Context& context, const float* mean, const Matrix& keys, const Heads& heads, float* scores,
+                  int64_t stride) {
+  const int64_t d = heads.dimension, n = keys.rows;
+  require(n <= stride && keys.columns == heads.key_value * d, "query_scores: keys differ in shape from the heads");
+  const int64_t pieces = (n + kGemmRows - 1) / kGemmRows;
+  const double work = 2.0 * static_cast<double>(n) * static_cast<double>(keys.columns);
+  context.pool.run(pieces, work > kWorthWaking, [&](int64_t piece, int) {
+    const int64_t first = piece * kGemmRows, rows = std::min(kGemmRows, n - first);
+    for (int64_t h = 0; h < heads.key_value; ++h)
+      context.kernels.dots(mean + h * d, d, 1, row(keys, first) + h * d, keys.stride, rows, d,
+                           scores + h * stride + first, stride);
+  });
+}
+
 void max_pool(Context& context, float* scores, int64_t key_value_heads, int64_t rows) {
   float* before = context.shared.floats(key_value_heads * rows);  // [NK, T]
   std::copy_n(scores, key_value_heads * rows, before);
