@@ -20,7 +20,9 @@
  *   batches/<id>/items/<index>.json              immutable work items
  *   batches/<id>/outcomes/<ordinal>-<hash>.json  If-None-Match: *
  *   batches/<id>/cancel.json                     the wish to cancel, so that it outlives Redis
+ *   batches/<id>/retries/<id>                    names a retry of this batch, written before the retry's manifest
  *   batches/<id>/output.jsonl, error.jsonl, _SUCCESS
+ *   dead/<id>/<index>.json                       what a work item did to the cohorts that it ended
  */
 import { createHash } from 'node:crypto';
 
@@ -77,7 +79,12 @@ export const objectKeys = {
     return `batches/${id}/outcomes/${String(ordinal).padStart(8, '0')}-${hash}.json`;
   },
   cancel: (id: string) => `batches/${id}/cancel.json`,
+  retries: (id: string) => `batches/${id}/retries/`,
+  retry: (id: string, retry: string) => `batches/${id}/retries/${retry}`,
   output: (id: string) => `batches/${id}/output.jsonl`,
   error: (id: string) => `batches/${id}/error.jsonl`,
   success: (id: string) => `batches/${id}/_SUCCESS`,
+  dead: () => 'dead/',
+  deadOf: (batch: string) => `dead/${batch}/`,
+  deadItem: (batch: string, index: number) => `dead/${batch}/${index}.json`,
 } as const;

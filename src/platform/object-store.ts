@@ -135,6 +135,11 @@ export class ObjectStore {
     return body;
   }
 
+  /** The first bytes of an object that is not empty: `max` of them, or all where it is shorter. */
+  async getStart(key: string, max: number, signal?: AbortSignal): Promise<Buffer> {
+    return this.read(key, `bytes=0-${max - 1}`, signal);
+  }
+
   /** When the object was last written; undefined when it does not exist. */
   async modifiedAt(key: string, signal?: AbortSignal): Promise<Date | undefined> {
     try {
