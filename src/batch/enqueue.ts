@@ -1,5 +1,6 @@
 import type { FlowJob, JobsOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
+import type { ManifestHeader } from '../contracts/manifest.js';
 import { InfrastructureError } from '../platform/errors.js';
 import { jobIds, QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
 import { chunks } from './concurrency.js';
@@ -18,7 +19,13 @@ const common: JobsOptions = { attempts: 1, sizeLimit: 4096, removeOnFail: false 
 const childOptions: JobsOptions = { ...common, removeOnComplete: false, continueParentOnFailure: true };
 const parentOptions: JobsOptions = { ...common, removeOnComplete: true };
 
-function flow(batchId: string, item: number): FlowJob {
+/** What a work item's jobs take from its batch. */
+export type EnqueuedBatch = Pick<ManifestHeader, 'batch_id' | 'priority'>;
+
+/** BullMQ runs 1 first, and jobs of priority 0 before all others: so every job gets one, and ours never is 0. */
+const bullPriority = (priority = 0): number => 101 - priority;
+
+function flow({ batch_id: batchId, priority }: EnqueuedBatch, item: number): FlowJob {
   const data = { batch_id: batchId, item };
   return {
     name: 'commit',
@@ -30,7 +37,7 @@ function flow(batchId: string, item: number): FlowJob {
         name: 'answer',
         queueName: QUEUES.documents,
         data,
-        opts: { ...childOptions, jobId: jobIds.document(batchId, item) },
+        opts: { ...childOptions, priority: bullPriority(priority), jobId: jobIds.document(batchId, item) },
       },
     ],
   };
@@ -39,13 +46,13 @@ function flow(batchId: string, item: number): FlowJob {
 /** One flow per work item. Call it only for items of which `itemStates` found no job. */
 export async function enqueueItems(
   queues: Queues,
-  batchId: string,
+  batch: EnqueuedBatch,
   items: readonly number[],
   signal?: AbortSignal,
 ): Promise<void> {
   for (const chunk of chunks(items, CHUNK)) {
     signal?.throwIfAborted();
-    await queues.flows.addBulk(chunk.map((item) => flow(batchId, item)));
+    await queues.flows.addBulk(chunk.map((item) => flow(batch, item)));
   }
 }
 

@@ -3,12 +3,22 @@ import {
   manifestHeader,
   manifestRequest,
   type Manifest,
+  type ManifestHeader,
   type ManifestRequest,
+  type RequestKey,
 } from '../contracts/manifest.js';
 import { LonghaulError, NotFoundError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import type { CreateResult, ObjectStore } from '../platform/object-store.js';
 import { canonicalJson } from './canonical.js';
+
+/** Which requests a batch has and which work item answers each: enough for Redis, without their questions. */
+export interface BatchIndex {
+  header: ManifestHeader;
+  requests: readonly RequestKey[];
+  /** The requests of each work item. */
+  items: readonly (readonly RequestKey[])[];
+}
 
 /** A manifest with its requests also grouped by work item. */
 export interface IndexedManifest extends Manifest {
@@ -32,7 +42,9 @@ export function notFound(id: string): NotFoundError {
  * Checks that ordinals run 0..n-1, custom_ids are unique and the totals are right; groups by item.
  * @throws LonghaulError `MANIFEST` naming what contradicts what.
  */
-export function indexManifest(manifest: Manifest): IndexedManifest {
+export function indexManifest(manifest: Manifest): IndexedManifest;
+export function indexManifest(manifest: Omit<BatchIndex, 'items'>): BatchIndex;
+export function indexManifest(manifest: Omit<BatchIndex, 'items'>): BatchIndex {
   const { header, requests } = manifest;
   const id = header.batch_id;
   const refuse = (what: string) => new LonghaulError('MANIFEST', `the manifest of batch ${id} ${what}`);
@@ -41,7 +53,7 @@ export function indexManifest(manifest: Manifest): IndexedManifest {
   if (requests.length !== header.totals.requests) {
     throw refuse(`has ${requests.length} requests, its totals say ${header.totals.requests}`);
   }
-  const items: ManifestRequest[][] = Array.from({ length: header.totals.items }, () => []);
+  const items: RequestKey[][] = Array.from({ length: header.totals.items }, () => []);
   const seen = new Set<string>();
   requests.forEach((request, position) => {
     if (request.ordinal !== position) throw refuse(`has ordinal ${request.ordinal} on place ${position}`);

@@ -8,7 +8,7 @@ import {
   type ItemState,
 } from './enqueue.js';
 import { endingOf, restoreCancel, unixNow } from './flags.js';
-import type { IndexedManifest } from './manifest.js';
+import type { BatchIndex } from './manifest.js';
 import { withQueues, type BatchDeps, type Queues } from './queues.js';
 import { recordedOrdinals, registerBatch } from './record.js';
 import { syncRecord } from './sync.js';
@@ -27,7 +27,7 @@ export interface Restored {
  */
 export async function restoreBatch(
   deps: BatchDeps,
-  manifest: IndexedManifest,
+  manifest: BatchIndex,
   signal?: AbortSignal,
 ): Promise<Restored> {
   const { header } = manifest;
@@ -43,7 +43,7 @@ export async function restoreBatch(
     const missing = await missingItems(deps, queues, manifest, open);
     const ending = await endingOf(deps.redis, header);
     if (ending === undefined) {
-      await enqueueItems(queues, id, missing, signal);
+      await enqueueItems(queues, header, missing, signal);
     } else {
       await enqueueEnded(queues, id, missing, signal);
       await removeChildren(queues, id, open, signal);
@@ -59,7 +59,7 @@ export async function restoreBatch(
 async function missingItems(
   deps: BatchDeps,
   queues: Queues,
-  manifest: IndexedManifest,
+  manifest: BatchIndex,
   open: number[],
 ): Promise<number[]> {
   const id = manifest.header.batch_id;
@@ -88,7 +88,7 @@ async function missingItems(
 /** Outcomes that Redis did not know mean that it went back in time: its waiting jobs for them are not needed. */
 async function removeAnswered(
   queues: Queues,
-  manifest: IndexedManifest,
+  manifest: BatchIndex,
   done: Set<number>,
   added: number[],
   signal?: AbortSignal,

@@ -2,12 +2,11 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Success } from '../contracts/outcome.js';
-import { LonghaulError, StoreError } from '../platform/errors.js';
+import { StoreError } from '../platform/errors.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { canonicalJson } from './canonical.js';
-import { checkBatchId, readManifest } from './manifest.js';
 import type { BatchDeps } from './queues.js';
-import { readSuccess } from './success.js';
+import { requireSuccess } from './success.js';
 
 /** Bytes of one ranged read: what a download holds in memory. */
 const RANGE = 8 * 1024 * 1024;
@@ -40,16 +39,6 @@ export async function downloadResults(
   await writeFile(marker + '.part', canonicalJson(success) + '\n', { signal });
   await rename(marker + '.part', marker);
   return { success, output, error };
-}
-
-async function requireSuccess(store: ObjectStore, id: string, signal?: AbortSignal): Promise<Success> {
-  const found = await readSuccess(store, checkBatchId(id), signal);
-  if (found !== undefined) return found;
-  await readManifest(store, id, signal);
-  throw new LonghaulError(
-    'NOT_FINISHED',
-    `batch ${id} is not finished; follow it with \`longhaul status ${id} --watch\``,
-  );
 }
 
 async function download(

@@ -1,6 +1,6 @@
 import { objectKeys } from '../platform/keys.js';
 import { chunks, mapConcurrently } from './concurrency.js';
-import type { IndexedManifest } from './manifest.js';
+import type { BatchIndex } from './manifest.js';
 import { decodeOutcome } from './outcomes.js';
 import type { BatchDeps } from './queues.js';
 import { forgetOutcomes, recordedOrdinals, recordOutcomes, type Committed } from './record.js';
@@ -18,7 +18,7 @@ export interface Synced {
 /** Ordinals for which `outcomes/` has the object that the manifest expects. */
 export async function listOutcomes(
   deps: Pick<BatchDeps, 'store'>,
-  manifest: IndexedManifest,
+  manifest: BatchIndex,
   signal?: AbortSignal,
 ): Promise<Set<number>> {
   const id = manifest.header.batch_id;
@@ -39,7 +39,7 @@ export async function listOutcomes(
  */
 export async function syncRecord(
   deps: BatchDeps,
-  manifest: IndexedManifest,
+  manifest: BatchIndex,
   signal?: AbortSignal,
 ): Promise<Synced> {
   const id = manifest.header.batch_id;

@@ -22,6 +22,8 @@ export const manifestHeader = z.strictObject({
   digests: modelDigests,
   totals: z.strictObject({ requests: z.int(), questions: z.int(), documents: z.int(), items: z.int() }),
   retry_of: z.string().nullable(),
+  /** -100 to 100, higher runs first; absent: 0. */
+  priority: z.int().min(-100).max(100).optional(),
 });
 export type ManifestHeader = z.infer<typeof manifestHeader>;
 
@@ -37,6 +39,8 @@ export const manifestRequest = z.strictObject({
   temperature: z.number(),
   seed: z.int(),
   metadata: z.record(z.string(), z.string()).nullable(),
+  /** The model as an OpenAI line named it, whose outcome is then given in OpenAI's shape; absent: longhaul's own. */
+  chat_model: z.string().optional(),
 });
 export type ManifestRequest = z.infer<typeof manifestRequest>;
 
@@ -44,3 +48,6 @@ export interface Manifest {
   header: ManifestHeader;
   requests: ManifestRequest[];
 }
+
+/** What names a request's outcome and its work item. */
+export type RequestKey = Pick<ManifestRequest, 'ordinal' | 'custom_id' | 'item'>;

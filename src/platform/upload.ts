@@ -35,7 +35,7 @@ export async function upload(
   chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   { signal, beforeParts }: { signal?: AbortSignal; beforeParts?: () => Promise<void> } = {},
 ): Promise<Uploaded> {
-  const { IfNoneMatch, ...place } = target;
+  const { IfNoneMatch: _onlyNew, ...place } = target;
   const options = { abortSignal: signal };
   const hash = createHash('sha256');
   const parts: { ETag: string | undefined; PartNumber: number }[] = [];

@@ -55,7 +55,7 @@ export interface StageResult {
  * @throws InfrastructureError when S3 fails.
  */
 export async function stageDocuments(input: StageInput): Promise<StageResult> {
-  const { store, tokenizer, requests, room, onProgress, signal } = input;
+  const { store, requests, room, onProgress, signal } = input;
   const users = new Map<string, ParsedRequest[]>();
   for (const request of requests) {
     const known = users.get(request.document.key);

@@ -139,7 +139,7 @@ test('states of items, and items that nothing would ever run are repaired', asyn
     });
     await bench.until(async () => ((await queues.documents.getFailedCount()) === 1 ? true : undefined));
     await queues.outcomes.remove(jobIds.outcome(id, 2), { removeChildren: false });
-    await enqueueItems(queues, id, [2]);
+    await enqueueItems(queues, { batch_id: id }, [2]);
   });
   const states = await itemStates(redis, id, all);
   expect([states.get(0), states.get(2), states.get(3)]).toEqual(['none', 'broken', 'alive']);
@@ -189,9 +189,9 @@ test('10,000 items are enqueued in bounded steps', async () => {
   const items = Array.from({ length: 10_000 }, (_, i) => i);
   await withQueues(redis, async (queues) => {
     const begun = performance.now();
-    await enqueueItems(queues, id, items);
+    await enqueueItems(queues, { batch_id: id }, items);
     expect(performance.now() - begun).toBeLessThan(30_000);
-    expect(await queues.documents.getWaitingCount()).toBe(10_000);
+    expect(await queues.documents.getPrioritizedCount()).toBe(10_000);
     expect(await removeChildren(queues, id, items)).toBe(0);
     expect(await queues.outcomes.getWaitingCount()).toBe(10_000);
   });

@@ -66,7 +66,7 @@ async function everyKey(): Promise<string[]> {
   for await (const key of store.list('')) keys.push(key);
   return keys;
 }
-const waiting = () => withQueues(redis, ({ documents }) => documents.getWaitingCount());
+const waiting = () => withQueues(redis, ({ documents }) => documents.getPrioritizedCount());
 
 describe('a batch', () => {
   test('is staged, planned and enqueued', async () => {
