@@ -8,6 +8,7 @@ import { doctorCommand } from './doctor.js';
 import { engineCommand } from './engine-check.js';
 import { localCommand } from './local.js';
 import { resultsCommand } from './results.js';
+import { retryCommand } from './retry.js';
 import { statusCommand } from './status.js';
 import { submitCommand } from './submit.js';
 import { workerCommand } from './worker.js';
@@ -40,6 +41,7 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
     statusCommand(),
     resultsCommand(),
     cancelCommand(),
+    retryCommand(),
     demoCommand(),
     localCommand(),
     workerCommand(),
