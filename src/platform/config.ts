@@ -11,6 +11,11 @@ import { ConfigError } from './errors.js';
 import { timingProfiles, type Timings } from './timings.js';
 
 const port = z.coerce.number().int().min(0).max(65535);
+/** A flag or variable holds it separated by commas, a file as an array. */
+const list = z.preprocess(
+  (value) => (typeof value === 'string' ? value.split(',').map((entry) => entry.trim()) : value),
+  z.array(z.string().min(1)),
+);
 
 const schema = z.strictObject({
   redisUrl: z
@@ -45,6 +50,25 @@ const schema = z.strictObject({
   /** Address on which other ranks reach this one. */
   host: z.string().default('127.0.0.1'),
   port: port.default(0),
+
+  /** This process acts for other people: documents are read only from where the settings below allow it. */
+  service: z.stringbool().or(z.boolean()).default(false),
+  /** Documents named by path must lie below this folder. */
+  documentRoot: z.string().min(1).optional(),
+  /** `http://` documents are read too, which anybody on the way can change. */
+  documentHttp: z.stringbool().or(z.boolean()).default(false),
+  /** A service's exceptions: hosts (`wiki.intern`, `10.0.0.7:8443`) that may have private addresses. */
+  documentHosts: list.default([]),
+  /** A service's `s3://` documents: `bucket` or `bucket/prefix`. Elsewhere whatever the credentials can read. */
+  documentBuckets: list.default([]),
+  documentMaxBytes: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1024 ** 3)
+    .default(64 * 1024 ** 2),
+  /** One document fetched from the web, with all its redirects. */
+  documentTimeoutMs: z.coerce.number().int().min(100).default(300_000),
 
   profile: z.enum(['normal', 'fast']).default('normal'),
   /** Leaders stop claiming above this many answers that S3 has not taken yet. */

@@ -53,7 +53,14 @@ describe('configuration', () => {
   });
 
   it('hands every setting to a child process by environment', () => {
-    const settings = { redisUrl: 'redis://127.0.0.1:1', s3PathStyle: true, ranks: 8, rank: 7 };
+    const settings = {
+      redisUrl: 'redis://127.0.0.1:1',
+      s3PathStyle: true,
+      ranks: 8,
+      rank: 7,
+      documentHosts: ['wiki.intern', '10.0.0.7:8443'],
+      documentBuckets: [],
+    };
     const environment = toEnvironment(settings);
     expect(environment).toHaveProperty(environmentName('s3PathStyle'), 'true');
     expect(load({}, environment)).toMatchObject(settings);
