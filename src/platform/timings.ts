@@ -29,6 +29,9 @@ export interface Timings {
   /** Back-off of an item after an infrastructure fault: doubles from first to last. */
   faultBackoffFirst: number;
   faultBackoffLast: number;
+  /** A document on the web: to a connection with TLS; then the longest silence. */
+  documentConnect: number;
+  documentIdle: number;
 }
 
 const normal: Timings = {
@@ -48,6 +51,8 @@ const normal: Timings = {
   reconcile: 60_000,
   faultBackoffFirst: 1_000,
   faultBackoffLast: 60_000,
+  documentConnect: 10_000,
+  documentIdle: 30_000,
 };
 
 /** For tests and the embedded default: everything that waits, waits less. */
