@@ -4,22 +4,29 @@ import { objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { readHeader } from './header.js';
 
+interface Retry {
+  header: ManifestHeader;
+  /** 1: of the batch itself, 2: of such a retry, ... */
+  depth: number;
+}
+
 /** Retries of a batch, and their retries, oldest first. */
 export async function findRetries(
   store: ObjectStore,
   id: string,
   signal?: AbortSignal,
 ): Promise<ManifestHeader[]> {
-  const found = new Map<string, ManifestHeader>();
-  const open = [id];
-  for (let parent = open.pop(); parent !== undefined; parent = open.pop()) {
+  const found = new Map<string, Retry>();
+  const open = [{ parent: id, depth: 1 }];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const { parent, depth } = next;
     const folder = objectKeys.retries(parent);
     for await (const key of store.list(folder, signal)) {
       const header = await tryHeader(store, key.slice(folder.length), signal);
       // A retry that was removed, or died before its manifest, is none.
       if (header?.retry_of !== parent || found.has(header.batch_id)) continue;
-      found.set(header.batch_id, header);
-      open.push(header.batch_id);
+      found.set(header.batch_id, { header, depth });
+      open.push({ parent: header.batch_id, depth: depth + 1 });
     }
   }
   return byAge([...found.values()]);
@@ -35,14 +42,18 @@ export async function checkRetries(
   named: readonly string[],
   signal?: AbortSignal,
 ): Promise<ManifestHeader[]> {
-  const headers = await Promise.all([...new Set(named)].map((retry) => readHeader(store, retry, signal)));
-  for (const header of headers) {
+  const found: Retry[] = [];
+  for (const retry of new Set(named)) {
+    const header = await readHeader(store, retry, signal);
+    let depth = 1;
     let parent = header.retry_of;
-    while (parent !== null && parent !== id) parent = (await readHeader(store, parent, signal)).retry_of;
+    for (; parent !== null && parent !== id; depth++)
+      parent = (await readHeader(store, parent, signal)).retry_of;
     if (parent === null)
-      throw new LonghaulError('NOT_A_RETRY', `batch ${header.batch_id} is not a retry of batch ${id}`);
+      throw new LonghaulError('NOT_A_RETRY', `batch ${retry} is not a retry of batch ${id}`);
+    found.push({ header, depth });
   }
-  return byAge(headers);
+  return byAge(found);
 }
 
 async function tryHeader(store: ObjectStore, id: string, signal?: AbortSignal) {
@@ -54,6 +65,13 @@ async function tryHeader(store: ObjectStore, id: string, signal?: AbortSignal) {
   }
 }
 
-function byAge(headers: ManifestHeader[]): ManifestHeader[] {
-  return headers.sort((a, b) => a.created_at - b.created_at || (a.batch_id < b.batch_id ? -1 : 1));
+/** Times are whole seconds: within one, a retry is older than its own retry. */
+function byAge(retries: Retry[]): ManifestHeader[] {
+  retries.sort(
+    (a, b) =>
+      a.header.created_at - b.header.created_at ||
+      a.depth - b.depth ||
+      (a.header.batch_id < b.header.batch_id ? -1 : 1),
+  );
+  return retries.map(({ header }) => header);
 }

@@ -7,6 +7,7 @@ import { LonghaulError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { batchId } from './batch-id.js';
+import { canonicalJson } from './canonical.js';
 import { mapConcurrently } from './concurrency.js';
 import { createBatch } from './create.js';
 import { keepDocuments } from './documents.js';
@@ -62,7 +63,8 @@ export async function retryBatch(
   const { manifest, items } = await buildRetry(store, source, chosen, input, signal);
   const { header } = manifest;
   // Before the manifest: whoever finds the retry finds it from its source too. Without a manifest it means nothing.
-  await store.create(objectKeys.retry(sourceId, header.batch_id), '', signal);
+  const mark = canonicalJson({ retry: header.batch_id }) + '\n';
+  await store.create(objectKeys.retry(sourceId, header.batch_id), mark, signal);
   return { ...(await createBatch(deps, manifest, items, signal)), header };
 }
 
