@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: demo test test-quick lint build native cuda bench setup clean help
+.PHONY: demo test test-quick lint build native cuda bench setup test-data clean help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
@@ -17,6 +17,10 @@ help:
 # Packages, redis-server and a compiler: installs what is missing and names what cannot be had.
 setup:
 	@infra/setup/setup.sh
+
+# Real tokenizers for the tests; no part of longhaul needs them.
+test-data: setup
+	@infra/setup/test-data.sh
 
 native: setup
 	@$(MAKE) --no-print-directory -s -j$(JOBS) -C native
@@ -34,10 +38,10 @@ lint: setup
 	npx knip
 	npx tsc -p tsconfig.json
 
-test-quick: lint build
+test-quick: lint test-data build
 	npx vitest run --project unit
 
-test: lint build
+test: lint test-data build
 	npx vitest run --project unit
 	$(MAKE) -s -j$(JOBS) -C native test
 	$(MAKE) -s -j$(JOBS) -C native sanitize
