@@ -1,73 +1,136 @@
-import type { Manifest } from '../contracts/manifest.js';
+import type { Manifest, ManifestHeader } from '../contracts/manifest.js';
 import type { WorkItem } from '../contracts/work-item.js';
-import { LonghaulError, StoreError } from '../platform/errors.js';
+import { LonghaulError, NotFoundError, StoreError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import { canonicalJson } from './canonical.js';
 import { mapConcurrently } from './concurrency.js';
-import { createManifest, indexManifest, readManifest, type IndexedManifest } from './manifest.js';
+import { contentDigest, draftOf, requestLine, type BatchDraft } from './draft.js';
+import { readHeader } from './header.js';
+import { indexManifest, type BatchIndex } from './manifest.js';
 import type { BatchDeps } from './queues.js';
 import { restoreBatch } from './restore.js';
 
 const WRITERS = 16;
 
-/**
- * Creates a batch, or finds that it exists: work items first, then the manifest (from here on the
- * batch exists), then Redis. Whoever dies in between is made good by the next submit of the same
- * batch or by the reconciler. The document objects must be in S3 already.
- * @throws LonghaulError `MANIFEST` when manifest and items contradict each other, StoreError
- * `CONFLICT` when another batch has this id.
- */
+export interface Created {
+  id: string;
+  /** False: it was there before. */
+  created: boolean;
+}
+
+/** `createBatchFrom` of a batch that is in memory. */
 export async function createBatch(
   deps: BatchDeps,
   manifest: Manifest,
-  items: WorkItem[],
+  items: readonly WorkItem[],
   signal?: AbortSignal,
-): Promise<{ id: string; created: boolean }> {
-  const indexed = indexManifest(manifest);
-  checkItems(indexed, items);
-  const id = manifest.header.batch_id;
-
-  const known = await readExisting(deps, id, signal);
-  if (known !== undefined) return joinBatch(deps, indexed, known, signal);
-
-  await mapConcurrently(items, WRITERS, (item) => writeItem(deps, item, signal), signal);
-  if ((await createManifest(deps.store, manifest, signal)) === 'exists') {
-    return joinBatch(deps, indexed, await readManifest(deps.store, id, signal), signal);
+): Promise<Created> {
+  const { header } = manifest;
+  if (items.length !== header.totals.items) {
+    throw misfit(header, `there are ${items.length} of them, its totals say ${header.totals.items}`);
   }
-  await restoreBatch(deps, indexed, signal);
-  return { id, created: true };
+  const { created } = await createBatchFrom(deps, draftOf(manifest, items), { signal });
+  return { id: header.batch_id, created };
+}
+
+export interface CreateOptions {
+  onProgress?: (progress: { done: number; total: number }) => void;
+  signal?: AbortSignal;
+}
+
+/**
+ * Creates a batch, or finds that it exists: work items first, then the manifest (from here on the
+ * batch exists), then Redis. Whoever dies in between is made good by the next submit of the same
+ * batch or by the reconciler. The document objects must be in S3 already. Returns the header that
+ * counts: of a batch that exists, its own.
+ * @throws LonghaulError `MANIFEST` when manifest and items contradict each other, StoreError
+ * `CONFLICT` when another batch has this id.
+ */
+export async function createBatchFrom(
+  deps: BatchDeps,
+  draft: BatchDraft,
+  { onProgress, signal }: CreateOptions = {},
+): Promise<{ created: boolean; header: ManifestHeader }> {
+  const { header } = draft;
+  const index = indexManifest(draft);
+  const known = await readExisting(deps, header.batch_id, signal);
+  if (known !== undefined) return joinBatch(deps, draft, index, known, signal);
+
+  const total = index.items.length;
+  let done = 0;
+  const write = async (item: number): Promise<void> => {
+    await writeItem(deps, await checkedItem(draft, index, item), signal);
+    onProgress?.({ done: ++done, total });
+  };
+  await mapConcurrently([...index.items.keys()], WRITERS, write, signal);
+  const key = objectKeys.manifest(header.batch_id);
+  if ((await deps.store.createStream(key, manifestLines(draft), signal)) === 'exists') {
+    const first = await readExisting(deps, header.batch_id, signal);
+    if (first === undefined) throw new StoreError('CONFLICT', `${deps.store.url(key)} came and went`);
+    const joined = await joinBatch(deps, draft, index, first, signal);
+    // Both wrote the items; their expiry must be that of the manifest.
+    if (joined.header.expires_at !== header.expires_at) {
+      const rewrite = async (item: number) =>
+        writeItem(deps, { ...(await draft.readItem(item)), expires_at: joined.header.expires_at }, signal);
+      await mapConcurrently([...index.items.keys()], WRITERS, rewrite, signal);
+    }
+    return joined;
+  }
+  await restoreBatch(deps, index, signal);
+  return { created: true, header };
+}
+
+async function* manifestLines(draft: BatchDraft): AsyncGenerator<Buffer> {
+  yield Buffer.from(canonicalJson(draft.header) + '\n');
+  for (const { ordinal } of draft.requests) yield Buffer.from(requestLine(await draft.readRequest(ordinal)));
+}
+
+interface Existing {
+  header: ManifestHeader;
+  content: string;
 }
 
 async function readExisting(
-  deps: BatchDeps,
+  { store }: BatchDeps,
   id: string,
   signal?: AbortSignal,
-): Promise<IndexedManifest | undefined> {
-  if (!(await deps.store.exists(objectKeys.manifest(id), signal))) return undefined;
-  return readManifest(deps.store, id, signal);
+): Promise<Existing | undefined> {
+  let header: ManifestHeader;
+  try {
+    header = await readHeader(store, id, signal);
+  } catch (error) {
+    if (error instanceof NotFoundError) return undefined;
+    throw error;
+  }
+  const digest = contentDigest(header);
+  let inHeader = true;
+  for await (const chunk of await store.openUrl(store.url(objectKeys.manifest(id)), signal)) {
+    const start = inHeader ? chunk.indexOf(10) + 1 : 0;
+    if (inHeader && start === 0) continue;
+    inHeader = false;
+    digest.update(chunk.subarray(start));
+  }
+  return { header, content: digest.hex() };
 }
 
 /** The batch exists: its own manifest counts, and what is still missing in Redis is added. */
 async function joinBatch(
   deps: BatchDeps,
-  ours: IndexedManifest,
-  theirs: IndexedManifest,
+  { content }: BatchDraft,
+  index: BatchIndex,
+  theirs: Existing,
   signal?: AbortSignal,
-): Promise<{ id: string; created: boolean }> {
-  const id = ours.header.batch_id;
-  if (identity(ours) !== identity(theirs)) {
+): Promise<{ created: boolean; header: ManifestHeader }> {
+  const { header } = theirs;
+  if (content !== theirs.content) {
     throw new StoreError(
       'CONFLICT',
-      `batch ${id} exists with other requests, options or model; submit with --new to make another batch`,
+      `batch ${header.batch_id} exists with other requests, options or model; submit with --new to make another batch`,
     );
   }
-  if (!(await deps.store.exists(objectKeys.success(id), signal))) await restoreBatch(deps, theirs, signal);
-  return { id, created: false };
-}
-
-/** Everything but when it was submitted, until when it may run, and under which file name. */
-function identity({ header, requests }: Manifest): string {
-  return canonicalJson({ header: { ...header, created_at: 0, expires_at: null, input: '' }, requests });
+  const finished = await deps.store.exists(objectKeys.success(header.batch_id), signal);
+  if (!finished) await restoreBatch(deps, { ...index, header }, signal);
+  return { created: false, header };
 }
 
 /**
@@ -88,24 +151,24 @@ async function writeItem(deps: BatchDeps, item: WorkItem, signal?: AbortSignal):
   await deps.store.put(key, [Buffer.from(body)], signal);
 }
 
-function checkItems(manifest: IndexedManifest, items: WorkItem[]): void {
-  const { header } = manifest;
-  const refuse = (what: string) =>
-    new LonghaulError(
-      'MANIFEST',
-      `the work items of batch ${header.batch_id} do not fit its manifest: ${what}`,
-    );
-  if (items.length !== manifest.items.length) {
-    throw refuse(`${items.length} items, the manifest has ${manifest.items.length}`);
+async function checkedItem(draft: BatchDraft, index: BatchIndex, number: number): Promise<WorkItem> {
+  const { batch_id } = draft.header;
+  const item = await draft.readItem(number);
+  const expected = (index.items[number] ?? []).map(({ ordinal }) => ordinal).join(',');
+  const given = item.requests
+    .map(({ ordinal }) => ordinal)
+    .sort((a, b) => a - b)
+    .join(',');
+  if (item.index !== number || item.batch_id !== batch_id || given !== expected) {
+    const what = `item ${number} is ${item.batch_id}/${item.index} with ordinals ${given}, not ${expected}`;
+    throw misfit(draft.header, what);
   }
-  items.forEach((item, index) => {
-    const expected = (manifest.items[index] ?? []).map(({ ordinal }) => ordinal).join(',');
-    const given = item.requests
-      .map(({ ordinal }) => ordinal)
-      .sort((a, b) => a - b)
-      .join(',');
-    if (item.index !== index || item.batch_id !== header.batch_id || given !== expected) {
-      throw refuse(`item ${index} is ${item.batch_id}/${item.index} with ordinals ${given}, not ${expected}`);
-    }
-  });
+  return item;
+}
+
+function misfit({ batch_id }: ManifestHeader, what: string): LonghaulError {
+  return new LonghaulError(
+    'MANIFEST',
+    `the work items of batch ${batch_id} do not fit its manifest: ${what}`,
+  );
 }

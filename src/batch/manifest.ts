@@ -9,7 +9,7 @@ import {
 } from '../contracts/manifest.js';
 import { LonghaulError, NotFoundError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
-import type { CreateResult, ObjectStore } from '../platform/object-store.js';
+import type { ObjectStore } from '../platform/object-store.js';
 import { canonicalJson } from './canonical.js';
 
 /** Which requests a batch has and which work item answers each: enough for Redis, without their questions. */
@@ -102,14 +102,6 @@ export function decodeManifest(id: string, bytes: Buffer): IndexedManifest {
     );
   }
   return indexManifest(manifest as Manifest);
-}
-
-export async function createManifest(
-  store: ObjectStore,
-  manifest: Manifest,
-  signal?: AbortSignal,
-): Promise<CreateResult> {
-  return store.create(objectKeys.manifest(manifest.header.batch_id), encodeManifest(manifest), signal);
 }
 
 /** @throws NotFoundError when there is no such batch. */

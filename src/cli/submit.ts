@@ -8,6 +8,7 @@ import type { StageProgress } from '../producer/stage-documents.js';
 import { submit, type Submitted } from '../producer/submit.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
 import { describeCounts, watchBatch } from './progress.js';
+import { parseWindow } from './window.js';
 
 const EXIT = { notAllAnswered: 2, detached: 130 } as const;
 
@@ -18,7 +19,9 @@ interface Flags {
   anchor?: number;
   passing?: number;
   new?: boolean;
-  expires?: number;
+  window?: number;
+  priority?: number;
+  idempotencyKey?: string;
   allowTooLong?: boolean;
   json?: boolean;
 }
@@ -41,7 +44,13 @@ export function submitCommand(): Command {
     )
     .option('--passing <tokens>', 'l_p, apb only (default: likewise)', wholeNumber)
     .option('--new', 'make another batch even if the same one was submitted before')
-    .option('--expires <hours>', 'end what still waits after this long as expired', positiveNumber)
+    .option('--window <time>', 'end what still waits after this long as expired: 90m, 24h, 7d', parseWindow)
+    .option('--priority <n>', '-100 to 100, higher runs first (default: 0)', parsePriority)
+    .option(
+      '--idempotency-key <key>',
+      'the same key with the same content is one batch, also with --new; with other content it is an error',
+      parseKey,
+    )
     .option('--allow-too-long', 'accept documents that the model cannot hold; their requests end as errors')
     .option('--json', 'print one JSON object on stdout')
     .addHelpText(
@@ -71,14 +80,19 @@ async function runSubmit(
     headsFile: config.headsFile,
     options: { method, ranks: config.ranks, anchor, passing },
     isNew: flags.new,
-    expiresHours: flags.expires,
+    windowSeconds: flags.window,
+    priority: flags.priority,
+    idempotencyKey: flags.idempotencyKey,
     allowTooLong: flags.allowTooLong,
     // A bad file is told as such also where Redis is away.
     onParsed: () => checkRedis(deps.redis, config.redisUrl),
-    onProgress: stageReporter(),
+    onProgress: reporter(
+      ({ done, total, tokens }: StageProgress) => `documents read: ${done} of ${total}, ${tokens} tokens`,
+    ),
+    onItems: reporter(({ done, total }) => `work items written: ${done} of ${total}`),
     signal,
   });
-  process.stderr.write(describeSubmitted(submitted) + '\n');
+  process.stderr.write([describeSubmitted(submitted), ...keptOnes(submitted, flags), ''].join('\n'));
   if (flags.wait === true || flags.out !== undefined) await follow(deps, submitted, flags, signal);
   else print(flags, submitted, submitted.id);
 }
@@ -105,14 +119,36 @@ async function follow(
   }
 }
 
-/** One line that is rewritten on a terminal; nothing elsewhere, where only the end matters. */
-function stageReporter(): ((progress: StageProgress) => void) | undefined {
+interface Steps {
+  done: number;
+  total: number;
+}
+
+/** One line that is rewritten on a terminal, ten times a second at most; nothing elsewhere, where only the end matters. */
+function reporter<T extends Steps>(describe: (progress: T) => string): ((progress: T) => void) | undefined {
   if (!process.stderr.isTTY) return undefined;
-  return ({ done, total, tokens }) => {
-    process.stderr.write(
-      `\rdocuments read: ${done} of ${total}, ${tokens} tokens${done === total ? '\n' : ''}`,
-    );
+  let last = 0;
+  return (progress) => {
+    const ended = progress.done === progress.total;
+    if (!ended && Date.now() - last < 100) return;
+    last = Date.now();
+    process.stderr.write(`\r${describe(progress)}${ended ? '\n' : ''}`);
   };
+}
+
+/** What a batch that was submitted before has kept against the flags of now. */
+function keptOnes({ created, priority, expiresAt }: Submitted, flags: Flags): string[] {
+  if (created) return [];
+  const kept: string[] = [];
+  if (flags.priority !== undefined && flags.priority !== priority) {
+    kept.push(`its priority stays ${priority}; --priority ${flags.priority} was not applied`);
+  }
+  if (flags.window !== undefined) {
+    const until =
+      expiresAt === null ? 'it never expires' : `it expires ${new Date(expiresAt * 1000).toISOString()}`;
+    kept.push(`${until}, as first submitted; --window was not applied`);
+  }
+  return kept;
 }
 
 function describeSubmitted({ id, created, options, totals, documentTokens }: Submitted): string {
@@ -134,8 +170,14 @@ function wholeNumber(text: string): number {
   return Number(text);
 }
 
-function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && value <= 24 * 365)) throw new InvalidArgumentError('must be above 0 and at most 8760');
-  return value;
+function parsePriority(text: string): number {
+  if (!/^-?\d{1,3}$/.test(text) || Math.abs(Number(text)) > 100) {
+    throw new InvalidArgumentError('must be a whole number from -100 to 100');
+  }
+  return Number(text);
+}
+
+function parseKey(text: string): string {
+  if (text.trim() === '' || text.length > 256) throw new InvalidArgumentError('must be 1 to 256 characters');
+  return text;
 }

@@ -12,6 +12,12 @@ export const documentSource = z.union([
   z.strictObject({ url: z.string().regex(/^s3:\/\/[^/]+\/.+/, 'must be s3://bucket/key') }),
 ]);
 
+const maxTokens = z.int().min(1).max(4096);
+/** 0 is greedy decoding. */
+const temperature = z.number().min(0).max(2);
+const seed = z.int().min(0);
+const metadata = z.record(z.string().max(64), z.string().max(512));
+
 /** One line of an input file. Unknown fields are errors: a typo must not become a default. */
 export const requestLine = z
   .strictObject({
@@ -19,17 +25,29 @@ export const requestLine = z
     document: documentSource,
     question: z.string().min(1).optional(),
     questions: z.array(z.string().min(1)).min(1).max(MAX_QUESTIONS_PER_ITEM).optional(),
-    max_tokens: z.int().min(1).max(4096).default(64),
-    /** 0 is greedy decoding. */
-    temperature: z.number().min(0).max(2).default(0),
-    seed: z.int().min(0).default(0),
-    metadata: z.record(z.string().max(64), z.string().max(512)).optional(),
+    max_tokens: maxTokens.default(64),
+    temperature: temperature.default(0),
+    seed: seed.default(0),
+    metadata: metadata.optional(),
   })
   .refine((r) => (r.question === undefined) !== (r.questions === undefined), {
     path: ['question'],
     error: 'give exactly one of "question" and "questions"',
   });
 export type RequestLine = z.infer<typeof requestLine>;
+
+export const ROLES = ['system', 'developer', 'user', 'assistant'] as const;
+export type ChatRole = (typeof ROLES)[number];
+
+/** What longhaul has of the body of OpenAI's `/v1/chat/completions`, beside `messages`. */
+export const chatBody = z.strictObject({
+  model: z.string().min(1),
+  max_tokens: maxTokens.optional(),
+  max_completion_tokens: maxTokens.optional(),
+  temperature: temperature.optional(),
+  seed: seed.optional(),
+  metadata: metadata.optional(),
+});
 
 /** How a batch is run. Fixed at submission, part of the batch's identity. */
 export const runOptions = z.strictObject({

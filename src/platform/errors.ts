@@ -28,16 +28,18 @@ export interface InputProblem {
   message: string;
 }
 
-/** An input file was refused whole; `problems` lists everything found. Nothing was enqueued. */
+/** An input file was refused whole; `problems` lists the first of all that were found. Nothing was enqueued. */
 export class InputError extends LonghaulError {
   constructor(
     readonly file: string,
     readonly problems: InputProblem[],
+    readonly total = problems.length,
   ) {
+    const lines = problems.map((p) => `\n  line ${p.line}, ${p.field}: ${p.message}`);
+    const more = total > problems.length ? `\n  and ${total - problems.length} more` : '';
     super(
       'INPUT',
-      `${file}: ${problems.length} problem${problems.length === 1 ? '' : 's'}, nothing was submitted\n` +
-        problems.map((p) => `  line ${p.line}, ${p.field}: ${p.message}`).join('\n'),
+      `${file}: ${total} problem${total === 1 ? '' : 's'}, nothing was submitted${lines.join('')}${more}`,
     );
   }
 }

@@ -22,6 +22,7 @@
  *   batches/<id>/cancel.json                     the wish to cancel, so that it outlives Redis
  *   batches/<id>/retries/<id>                    names a retry of this batch, written before the retry's manifest
  *   batches/<id>/output.jsonl, error.jsonl, _SUCCESS
+ *   idempotency/<sha256 of the key>.json         which batch a key of the person's stands for, If-None-Match: *
  *   dead/<id>/<index>.json                       what a work item did to the cohorts that it ended
  */
 import { createHash } from 'node:crypto';
@@ -84,6 +85,7 @@ export const objectKeys = {
   output: (id: string) => `batches/${id}/output.jsonl`,
   error: (id: string) => `batches/${id}/error.jsonl`,
   success: (id: string) => `batches/${id}/_SUCCESS`,
+  idempotency: (key: string) => `idempotency/${createHash('sha256').update(key).digest('hex')}.json`,
   dead: () => 'dead/',
   deadOf: (batch: string) => `dead/${batch}/`,
   deadItem: (batch: string, index: number) => `dead/${batch}/${index}.json`,

@@ -1,101 +1,125 @@
-/** Checked and staged requests to a manifest and its work items; pure but for the clock and a drawn id. */
-import { createHash, randomBytes } from 'node:crypto';
+/** Staged requests to a batch whose questions and queries stay in the spool. */
 import { basename } from 'node:path';
-import { canonicalJson } from '../batch/canonical.js';
-import type { Manifest, ManifestHeader, ManifestRequest, ModelDigests } from '../contracts/manifest.js';
+import { contentDigest, requestLine, type BatchDraft } from '../batch/draft.js';
+import type { ManifestHeader, ManifestRequest, ModelDigests } from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
 import type { WorkItem } from '../contracts/work-item.js';
-import type { ParsedRequest } from './parse-input.js';
+import type { RequestText } from './parse-input.js';
 import { planItems } from './plan-items.js';
+import type { QueriedRequest } from './encode-queries.js';
+import type { Spool } from './spool.js';
 import type { StagedDocument } from './stage-documents.js';
 
-/** A request with its queries as token ids and its document staged. */
+/** A request whose document is staged. */
 export interface Resolved {
-  request: ParsedRequest;
-  queries: number[][];
+  request: QueriedRequest;
   document: StagedDocument;
 }
 
-export function buildBatch(
-  input: { file: string; isNew?: boolean; expiresHours?: number },
-  resolved: readonly Resolved[],
-  options: RunOptions,
-  digests: ModelDigests,
-): { manifest: Manifest; items: WorkItem[] } {
-  const plan = planItems(
-    resolved.map(({ request, document }) => ({
-      documentSha256: document.sha256,
-      questions: request.questions,
-      max_tokens: request.max_tokens,
-    })),
-  );
-  const itemOf = new Map(
-    plan.flatMap((ordinals, item) => ordinals.map((ordinal) => [ordinal, item] as const)),
-  );
-  const requests = resolved.map(({ request, document }, ordinal): ManifestRequest => ({
-    ordinal,
-    custom_id: request.custom_id,
-    item: itemOf.get(ordinal) ?? 0,
-    document,
-    questions: request.questions,
-    max_tokens: request.max_tokens,
-    temperature: request.temperature,
-    seed: request.seed,
-    metadata: request.metadata,
-  }));
-  const batch_id = batchId(input.isNew === true ? undefined : { requests, options, digests });
-  const created_at = Math.floor(Date.now() / 1000);
-  const expires_at =
-    input.expiresHours === undefined ? null : created_at + Math.ceil(input.expiresHours * 3600);
-  const items = plan.map((ordinals, index): WorkItem => {
-    const members = ordinals.flatMap((ordinal) => {
-      const found = resolved[ordinal];
-      return found === undefined ? [] : [{ ordinal, ...found }];
-    });
-    const document = members[0]?.document;
-    if (document === undefined) throw new Error(`work item ${index} is empty`);
-    return {
-      format: 'longhaul-item/1',
-      batch_id,
-      index,
-      document,
-      options,
-      digests,
-      expires_at,
-      requests: members.map(({ ordinal, request, queries }) => ({
-        ordinal,
-        custom_id: request.custom_id,
-        max_tokens: request.max_tokens,
-        temperature: request.temperature,
-        seed: request.seed,
-        questions: request.questions.map((text, i) => ({ text, query: queries[i] ?? [] })),
-      })),
-    };
-  });
-  const header: ManifestHeader = {
-    format: 'longhaul-manifest/1',
-    batch_id,
-    created_at,
-    expires_at,
-    input: basename(input.file),
-    options,
-    digests,
-    totals: {
-      requests: requests.length,
-      questions: requests.reduce((sum, { questions }) => sum + questions.length, 0),
-      documents: new Set(requests.map(({ document }) => document.sha256)).size,
-      items: items.length,
-    },
-    retry_of: null,
-  };
-  return { manifest: { header, requests }, items };
+export interface BatchFacts {
+  file: string;
+  options: RunOptions;
+  digests: ModelDigests;
+  /** Seconds after its creation at which waiting work items end as expired. */
+  windowSeconds?: number;
+  priority?: number;
 }
 
-/** Undefined content draws one. */
-function batchId(content: object | undefined): string {
-  const hex =
-    content === undefined
-      ? randomBytes(16).toString('hex')
-      : createHash('sha256').update(canonicalJson(content)).digest('hex').slice(0, 32);
-  return `batch_${hex}`;
+/** All of a batch but its id, which may be drawn or come from elsewhere. */
+export interface BatchPlan {
+  /** `contentDigest` of the batch. */
+  content: string;
+  totals: ManifestHeader['totals'];
+  draft(batchId: string): BatchDraft;
+}
+
+export async function planBatch(
+  spool: Spool,
+  resolved: readonly Resolved[],
+  { file, options, digests, windowSeconds, priority }: BatchFacts,
+): Promise<BatchPlan> {
+  const plan = planItems(
+    resolved.map(({ request, document }) => ({ ...request, documentSha256: document.sha256 })),
+  );
+  const itemOf = new Uint32Array(resolved.length);
+  plan.forEach((ordinals, item) => ordinals.forEach((ordinal) => (itemOf[ordinal] = item)));
+  const keys = resolved.map(({ request: { custom_id } }, ordinal) => ({
+    ordinal,
+    custom_id,
+    item: itemOf[ordinal] ?? 0,
+  }));
+  const at = (ordinal: number): Resolved => {
+    const found = resolved[ordinal];
+    if (found === undefined) throw new Error(`there is no request ${ordinal}`);
+    return found;
+  };
+
+  async function readRequest(ordinal: number): Promise<ManifestRequest> {
+    const { request, document } = at(ordinal);
+    const text = (await spool.readValue(request.text)) as RequestText;
+    return {
+      ordinal,
+      custom_id: request.custom_id,
+      item: itemOf[ordinal] ?? 0,
+      document,
+      max_tokens: request.max_tokens,
+      ...text,
+    };
+  }
+
+  async function readItemRequest(ordinal: number): Promise<WorkItem['requests'][number]> {
+    const { request } = at(ordinal);
+    const { questions, temperature, seed } = (await spool.readValue(request.text)) as RequestText;
+    const queries = (await spool.readValue(request.queries)) as number[][];
+    return {
+      ordinal,
+      custom_id: request.custom_id,
+      max_tokens: request.max_tokens,
+      temperature,
+      seed,
+      questions: questions.map((question, i) => ({ text: question, query: queries[i] ?? [] })),
+    };
+  }
+
+  const digest = contentDigest({ options, digests, retry_of: null });
+  for (const { ordinal } of keys) digest.update(requestLine(await readRequest(ordinal)));
+  const totals = {
+    requests: resolved.length,
+    questions: resolved.reduce((sum, { request }) => sum + request.questions, 0),
+    documents: new Set(resolved.map(({ document }) => document.sha256)).size,
+    items: plan.length,
+  };
+  const content = digest.hex();
+  const created_at = Math.floor(Date.now() / 1000);
+  const expires_at = windowSeconds === undefined ? null : created_at + windowSeconds;
+
+  function draft(batch_id: string): BatchDraft {
+    const header: ManifestHeader = {
+      format: 'longhaul-manifest/1',
+      batch_id,
+      created_at,
+      expires_at,
+      input: basename(file),
+      options,
+      digests,
+      totals,
+      retry_of: null,
+      priority,
+    };
+    const readItem = async (index: number): Promise<WorkItem> => {
+      const ordinals = plan[index] ?? [];
+      return {
+        format: 'longhaul-item/1',
+        batch_id,
+        index,
+        document: at(ordinals[0] ?? -1).document,
+        options,
+        digests,
+        expires_at,
+        requests: await Promise.all(ordinals.map(readItemRequest)),
+      };
+    };
+    return { header, requests: keys, content, readRequest, readItem };
+  }
+  return { content, totals, draft };
 }

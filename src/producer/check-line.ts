@@ -15,15 +15,32 @@ export const MAX_QUESTION_BYTES_PER_ITEM = 65_536;
 const FIELDS = Object.keys(requestLine.shape);
 const REQUIRED = ['custom_id', 'document'];
 
-type Problem = Omit<InputProblem, 'line'>;
-export type CheckedLine = { request: RequestLine } | { problems: Problem[] };
+export type Problem = Omit<InputProblem, 'line'>;
+
+/** A line of either style. */
+export interface CheckedRequest {
+  custom_id: string;
+  document: RequestLine['document'];
+  questions: string[];
+  max_tokens: number;
+  temperature: number;
+  seed: number;
+  metadata: Record<string, string> | null;
+  /** The model that an OpenAI line names. */
+  chat_model?: string;
+}
+export type CheckedLine = { request: CheckedRequest } | { problems: Problem[] };
 
 export function checkLine(value: unknown): CheckedLine {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return { problems: [{ field: 'line', message: `must be a JSON object, not ${describe(value)}` }] };
   }
   const line = value as Record<string, unknown>;
-  const problems = [...unknownFields(line), ...missingFields(line), ...documentProblems(line['document'])];
+  const problems = [
+    ...unknownFields(line),
+    ...missingFields(line, REQUIRED),
+    ...documentProblems(line['document']),
+  ];
   const parsed = requestLine.safeParse(line);
   if (!parsed.success) {
     for (const issue of parsed.error.issues) {
@@ -39,13 +56,11 @@ export function checkLine(value: unknown): CheckedLine {
     if (problems.length === 0) problems.push({ field: 'line', message: parsed.error.message });
     return { problems };
   }
-  problems.push(...sizeProblems(parsed.data));
-  return problems.length > 0 ? { problems } : { request: parsed.data };
-}
-
-/** The request's questions, however it spelt them. */
-export function questionsOf(request: RequestLine): string[] {
-  return request.questions ?? (request.question === undefined ? [] : [request.question]);
+  const { question, questions = question === undefined ? [] : [question], ...rest } = parsed.data;
+  const request = { ...rest, questions, metadata: rest.metadata ?? null };
+  const names = { max_tokens: 'max_tokens', questions: question === undefined ? 'questions' : 'question' };
+  problems.push(...sizeProblems(request, names));
+  return problems.length > 0 ? { problems } : { request };
 }
 
 function unknownFields(line: Record<string, unknown>): Problem[] {
@@ -54,14 +69,20 @@ function unknownFields(line: Record<string, unknown>): Problem[] {
     .map((field) => unknownField(field, '', FIELDS));
 }
 
-function unknownField(field: string, parent: string, known: readonly string[]): Problem {
+export function unknownField(field: string, parent: string, known: readonly string[]): Problem {
   const meant = closest(field, known);
   const hint = meant === undefined ? `known fields: ${known.join(', ')}` : `did you mean "${meant}"?`;
   return { field: parent + field, message: `unknown field; ${hint}` };
 }
 
-function missingFields(line: Record<string, unknown>): Problem[] {
-  return REQUIRED.filter((field) => !(field in line)).map((field) => ({ field, message: 'is missing' }));
+export function missingFields(
+  line: Record<string, unknown>,
+  required: readonly string[],
+  parent = '',
+): Problem[] {
+  return required
+    .filter((field) => !(field in line))
+    .map((field) => ({ field: parent + field, message: 'is missing' }));
 }
 
 const DOCUMENT_FORMS = 'a text, {"path": "file"} or {"url": "s3://bucket/key"}';
@@ -94,21 +115,23 @@ function documentProblems(document: unknown): Problem[] {
   return [];
 }
 
-/** What one work item must hold: a request is never split. */
-function sizeProblems(request: RequestLine): Problem[] {
+/** What one work item must hold: a request is never split. `names`: what the line calls the two. */
+export function sizeProblems(
+  { questions, max_tokens }: Pick<CheckedRequest, 'questions' | 'max_tokens'>,
+  names: { max_tokens: string; questions: string },
+): Problem[] {
   const problems: Problem[] = [];
-  const questions = questionsOf(request);
-  const answerTokens = questions.length * request.max_tokens;
+  const answerTokens = questions.length * max_tokens;
   if (answerTokens > MAX_ANSWER_TOKENS_PER_ITEM) {
     problems.push({
-      field: 'max_tokens',
-      message: `${questions.length} questions x ${request.max_tokens} tokens = ${answerTokens}, above the ${MAX_ANSWER_TOKENS_PER_ITEM} that one request may take; lower max_tokens or split the request`,
+      field: names.max_tokens,
+      message: `${questions.length} questions x ${max_tokens} tokens = ${answerTokens}, above the ${MAX_ANSWER_TOKENS_PER_ITEM} that one request may take; lower max_tokens or split the request`,
     });
   }
   const bytes = questionBytes(questions);
   if (bytes > MAX_QUESTION_BYTES_PER_ITEM) {
     problems.push({
-      field: request.questions === undefined ? 'question' : 'questions',
+      field: names.questions,
       message: `${bytes} bytes of questions, above the ${MAX_QUESTION_BYTES_PER_ITEM} that one request may have (and ${MAX_QUESTIONS_PER_ITEM} questions); split the request`,
     });
   }
@@ -120,7 +143,7 @@ export function questionBytes(questions: readonly string[]): number {
   return questions.reduce((sum, question) => sum + Buffer.byteLength(JSON.stringify(question)), 0);
 }
 
-function surrogateProblems(value: unknown, path: string): Problem[] {
+export function surrogateProblems(value: unknown, path: string): Problem[] {
   if (typeof value === 'string') {
     if (!hasLoneSurrogate(value)) return [];
     return [
@@ -134,12 +157,12 @@ function surrogateProblems(value: unknown, path: string): Problem[] {
   });
 }
 
-function pathOf(path: readonly PropertyKey[]): string {
+export function pathOf(path: readonly PropertyKey[]): string {
   const text = path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('');
   return text.replace(/^\./, '') || 'line';
 }
 
-function describe(value: unknown): string {
+export function describe(value: unknown): string {
   const text = JSON.stringify(value) ?? 'nothing';
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }

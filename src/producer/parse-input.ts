@@ -6,12 +6,14 @@
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { RequestLine } from '../contracts/request.js';
 import { InputError, type InputProblem } from '../platform/errors.js';
 import { checkDocumentFile, MAX_DOCUMENT_BYTES, SourceError } from '../text/readers.js';
 import { TextError, Utf8Decoder } from '../text/utf8.js';
-import { checkLine, questionsOf } from './check-line.js';
+import { chatDocument, checkChatLine, isChatLine } from './chat-line.js';
+import { checkLine, questionBytes, type CheckedRequest } from './check-line.js';
 import { MAX_LINE_BYTES, readLines, type InputLine } from './input-lines.js';
+import { Problems } from './problems.js';
+import type { Place, Spool } from './spool.js';
 
 /** Where a request's document is. Equal keys: the same source, read once. */
 export type DocumentRef =
@@ -19,59 +21,79 @@ export type DocumentRef =
   | { kind: 'path'; key: string; path: string }
   | { kind: 'url'; key: string; url: string };
 
+/** What of a request is kept in memory: how much it asks for, but not what. */
 export interface ParsedRequest {
   line: number;
   custom_id: string;
   document: DocumentRef;
-  questions: string[];
+  questions: number;
+  questionBytes: number;
   max_tokens: number;
-  temperature: number;
-  seed: number;
-  metadata: Record<string, string> | null;
+  /** Its `RequestText` in the spool. */
+  text: Place;
 }
 
+export type RequestText = Pick<
+  CheckedRequest,
+  'questions' | 'temperature' | 'seed' | 'metadata' | 'chat_model'
+>;
+
 export interface ParseOptions {
+  /** The name of the model that OpenAI lines must ask for. */
+  model: string;
   signal?: AbortSignal;
   maxLineBytes?: number;
 }
 
-/** @throws InputError listing all problems. */
+/** @throws InputError with what is wrong: the first problems, and how many there are. */
 export async function parseInput(
   path: string,
-  { signal, maxLineBytes = MAX_LINE_BYTES }: ParseOptions = {},
+  spool: Spool,
+  { model, signal, maxLineBytes = MAX_LINE_BYTES }: ParseOptions,
 ): Promise<ParsedRequest[]> {
   const requests: ParsedRequest[] = [];
-  const problems: InputProblem[] = [];
+  const problems = new Problems();
+  const sources = new Map<string, DocumentRef>();
   const seen = new Map<string, number>();
   const file = await openInput(path);
   try {
     for await (const line of readLines(file, { limit: maxLineBytes, signal })) {
-      const found = parseLine(line, maxLineBytes);
+      const found = parseLine(line, maxLineBytes, model);
       if (found === undefined) continue;
-      problems.push(...found.problems.map((problem) => ({ line: line.line, ...problem })));
+      for (const problem of found.problems) problems.add({ line: line.line, ...problem });
       if (found.custom_id !== undefined) {
         const first = seen.get(found.custom_id);
         if (first === undefined) seen.set(found.custom_id, line.line);
         else {
           const message = `${JSON.stringify(found.custom_id)} is already used on line ${first}; every request needs its own`;
-          problems.push({ line: line.line, field: 'custom_id', message });
+          problems.add({ line: line.line, field: 'custom_id', message });
         }
       }
-      if (found.request !== undefined) requests.push(found.request);
+      if (found.request === undefined) continue;
+      const { custom_id, questions, max_tokens, temperature, seed, metadata, chat_model } = found.request;
+      const text: RequestText = { questions, temperature, seed, metadata, chat_model };
+      const ref = documentRef(found.request.document, line.offset, line.bytes?.length ?? 0);
+      // One object for all that name the same source.
+      const document = sources.get(ref.key) ?? ref;
+      sources.set(ref.key, document);
+      requests.push({
+        line: line.line,
+        custom_id,
+        document,
+        questions: questions.length,
+        questionBytes: questionBytes(questions),
+        max_tokens,
+        text: await spool.appendValue(text),
+      });
     }
   } finally {
     await file.close();
   }
-  if (problems.length === 0 && requests.length === 0) {
-    problems.push({ line: 0, field: 'file', message: 'has no requests; write one JSON object a line' });
+  if (problems.total === 0 && requests.length === 0) {
+    problems.add({ line: 0, field: 'file', message: 'has no requests; write one JSON object a line' });
   }
-  if (problems.length > 0) {
-    problems.push(...(await checkPaths(dirname(path), requests)));
-    throw new InputError(
-      path,
-      problems.sort((a, b) => a.line - b.line),
-    );
-  }
+  if (problems.total > 0) await checkPaths(dirname(path), requests, problems);
+  problems.throwIfAny(path);
   return requests;
 }
 
@@ -79,18 +101,20 @@ export async function parseInput(
  * Of a file that is refused already, so that files that are not there are listed with the other problems. In a good
  * one every document is read when it is staged, and what is wrong with any is listed then.
  */
-async function checkPaths(directory: string, requests: readonly ParsedRequest[]): Promise<InputProblem[]> {
+async function checkPaths(
+  directory: string,
+  requests: readonly ParsedRequest[],
+  problems: Problems,
+): Promise<void> {
   const checked = new Map<string, Promise<string | undefined>>();
-  const problems: InputProblem[] = [];
   for (const { line, document } of requests) {
     if (document.kind !== 'path') continue;
     const { path } = document;
     const check = checked.get(path) ?? problemOf(checkDocumentFile(directory, path));
     checked.set(path, check);
     const message = await check;
-    if (message !== undefined) problems.push({ line, field: 'document.path', message });
+    if (message !== undefined) problems.add({ line, field: 'document.path', message });
   }
-  return problems;
 }
 
 async function problemOf(check: Promise<void>): Promise<string | undefined> {
@@ -122,12 +146,12 @@ async function openInput(path: string): Promise<FileHandle> {
 interface LineResult {
   /** Also of a line with problems, for the search for duplicates. */
   custom_id?: string;
-  request?: ParsedRequest;
+  request?: CheckedRequest;
   problems: Omit<InputProblem, 'line'>[];
 }
 
 /** Undefined for a blank line. */
-function parseLine(input: InputLine, limit: number): LineResult | undefined {
+function parseLine(input: InputLine, limit: number, model: string): LineResult | undefined {
   const refuse = (message: string): LineResult => ({ problems: [{ field: 'line', message }] });
   const { bytes } = input;
   if (bytes === null) {
@@ -143,41 +167,37 @@ function parseLine(input: InputLine, limit: number): LineResult | undefined {
     if (error instanceof SyntaxError) return refuse(`is not JSON: ${shorten(error.message)}`);
     throw error;
   }
-  const checked = checkLine(value);
+  const checked = isChatLine(value) ? checkChatLine(value, model) : checkLine(value);
   if ('problems' in checked) {
     const { custom_id } = (typeof value === 'object' && value !== null ? value : {}) as {
       custom_id?: unknown;
     };
-    return { problems: checked.problems, custom_id: typeof custom_id === 'string' ? custom_id : undefined };
+    return { problems: checked.problems, custom_id: isId(custom_id) ? custom_id : undefined };
   }
   const { request } = checked;
   if (typeof request.document === 'string' && Buffer.byteLength(request.document) > MAX_DOCUMENT_BYTES) {
     const message = `is larger than ${MAX_DOCUMENT_BYTES} bytes, the most one document may have; split it`;
     return { custom_id: request.custom_id, problems: [{ field: 'document', message }] };
   }
-  return {
-    custom_id: request.custom_id,
-    request: {
-      line: input.line,
-      custom_id: request.custom_id,
-      document: documentRef(request.document, input.offset, bytes.length),
-      questions: questionsOf(request),
-      max_tokens: request.max_tokens,
-      temperature: request.temperature,
-      seed: request.seed,
-      metadata: request.metadata ?? null,
-    },
-    problems: [],
-  };
+  return { custom_id: request.custom_id, request, problems: [] };
 }
 
-function documentRef(document: RequestLine['document'], offset: number, bytes: number): DocumentRef {
+/** One that is too long is refused by itself, and not kept for the search. */
+function isId(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= 256;
+}
+
+function documentRef(document: CheckedRequest['document'], offset: number, bytes: number): DocumentRef {
   if (typeof document === 'string') {
-    const sha256 = createHash('sha256').update(document).digest('hex');
-    return { kind: 'inline', key: `inline:${sha256}`, offset, bytes, sha256 };
+    const hash = sha256(document);
+    return { kind: 'inline', key: `inline:${hash}`, offset, bytes, sha256: hash };
   }
   if ('path' in document) return { kind: 'path', key: `path:${document.path}`, path: document.path };
   return { kind: 'url', key: `url:${document.url}`, url: document.url };
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 function decodeLine(bytes: Buffer): string {
@@ -203,8 +223,9 @@ export async function readInlineDocument(
   try {
     const buffer = Buffer.alloc(ref.bytes);
     await file.read(buffer, 0, ref.bytes, ref.offset);
-    const { document } = JSON.parse(decodeLine(buffer)) as { document: string };
-    if (createHash('sha256').update(document).digest('hex') === ref.sha256) return document;
+    const value: unknown = JSON.parse(decodeLine(buffer));
+    const document = isChatLine(value) ? chatDocument(value) : (value as { document?: unknown }).document;
+    if (typeof document === 'string' && sha256(document) === ref.sha256) return document;
   } catch (error) {
     if (!(error instanceof SyntaxError || error instanceof TextError)) throw error;
   } finally {

@@ -1,10 +1,12 @@
 /** Requests to work items; pure. */
 import { MAX_ANSWER_TOKENS_PER_ITEM, MAX_QUESTIONS_PER_ITEM } from '../contracts/request.js';
-import { MAX_QUESTION_BYTES_PER_ITEM, questionBytes } from './check-line.js';
+import { MAX_QUESTION_BYTES_PER_ITEM } from './check-line.js';
 
 export interface PlannedRequest {
   documentSha256: string;
-  questions: readonly string[];
+  /** How many, and their bytes as `questionBytes` counts them. */
+  questions: number;
+  questionBytes: number;
   max_tokens: number;
 }
 
@@ -21,9 +23,8 @@ export function planItems(requests: readonly PlannedRequest[]): number[][] {
     { ordinals: number[]; questions: number; answerTokens: number; bytes: number }
   >();
   requests.forEach((request, ordinal) => {
-    const questions = request.questions.length;
+    const { questions, questionBytes: bytes } = request;
     const answerTokens = questions * request.max_tokens;
-    const bytes = questionBytes(request.questions);
     let item = open.get(request.documentSha256);
     if (
       item === undefined ||

@@ -55,6 +55,15 @@ export class Spool {
     return bytes;
   }
 
+  async appendValue(value: unknown): Promise<Place> {
+    return this.append(Buffer.from(JSON.stringify(value)));
+  }
+
+  /** What `appendValue` put there. */
+  async readValue(place: Place): Promise<unknown> {
+    return JSON.parse((await this.read(place)).toString('utf8'));
+  }
+
   /** All of it, in order. */
   async *stream(size = 1 << 20): AsyncGenerator<Buffer> {
     for (let start = 0; start < this.end; start += size) {

@@ -3,12 +3,14 @@ import { createHash } from 'node:crypto';
 import { endianness } from 'node:os';
 import { dirname } from 'node:path';
 import { mapConcurrently } from '../batch/concurrency.js';
-import { ConfigError, NotFoundError, type InputProblem } from '../platform/errors.js';
+import { ConfigError, NotFoundError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { SourceError, streamDocumentFile, streamDocumentUrl } from '../text/readers.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { readInlineDocument, type DocumentRef, type ParsedRequest } from './parse-input.js';
+import type { QueriedRequest } from './encode-queries.js';
+import { readInlineDocument, type DocumentRef } from './parse-input.js';
+import { Problems } from './problems.js';
 import { Slots } from './slots.js';
 import { Spool } from './spool.js';
 
@@ -33,9 +35,9 @@ export interface StageInput {
   tokenizer: Tokenizer;
   /** The input file; document paths are relative to its directory. */
   file: string;
-  requests: readonly ParsedRequest[];
+  requests: readonly QueriedRequest[];
   /** The most document tokens that leave room for this request's queries and answers. */
-  room: (request: ParsedRequest) => number;
+  room: (request: QueriedRequest) => number;
   onProgress?: (progress: StageProgress) => void;
   signal?: AbortSignal;
 }
@@ -43,7 +45,8 @@ export interface StageInput {
 export interface StageResult {
   /** By `DocumentRef.key`. */
   documents: Map<string, StagedDocument>;
-  problems: InputProblem[];
+  /** Those that were in S3 already, by sha256, with the `custom_id` of a request for each. */
+  existing: Map<string, string>;
 }
 
 /**
@@ -52,18 +55,19 @@ export interface StageResult {
  * machine: nothing half-done is ever in S3, one that is there already is not sent, and of several
  * that stage the same document the store lets one create it. A document that cannot be read or does not fit is a problem of every line that names it;
  * once there is one, the others are still checked but no more are stored.
- * @throws InfrastructureError when S3 fails.
+ * @throws InputError naming those lines; InfrastructureError when S3 fails.
  */
 export async function stageDocuments(input: StageInput): Promise<StageResult> {
   const { store, requests, room, onProgress, signal } = input;
-  const users = new Map<string, ParsedRequest[]>();
+  const users = new Map<string, QueriedRequest[]>();
   for (const request of requests) {
     const known = users.get(request.document.key);
     if (known === undefined) users.set(request.document.key, [request]);
     else known.push(request);
   }
   const documents = new Map<string, StagedDocument>();
-  const problems: InputProblem[] = [];
+  const existing = new Map<string, string>();
+  const problems = new Problems();
   let tokens = 0;
   let done = 0;
   const readers = new Slots(READERS);
@@ -73,7 +77,7 @@ export async function stageDocuments(input: StageInput): Promise<StageResult> {
   };
   advance(0);
 
-  const stage = async ([key, naming]: [string, ParsedRequest[]]): Promise<void> => {
+  const stage = async ([key, naming]: [string, QueriedRequest[]]): Promise<void> => {
     const [first] = naming;
     if (first === undefined) return;
     const { document } = first;
@@ -82,18 +86,16 @@ export async function stageDocuments(input: StageInput): Promise<StageResult> {
     try {
       const read = await readers.use(() => readIds(input, first, spool, advance));
       if (read instanceof Error) {
-        problems.push(...naming.map(({ line }) => ({ line, field, message: read.message })));
+        for (const { line } of naming) problems.add({ line, field, message: read.message });
       } else {
-        const long = naming.filter((request) => read.tokens > room(request));
-        problems.push(
-          ...long.map((request) => ({
-            line: request.line,
-            field,
-            message: `has ${read.tokens} tokens; with its questions and max_tokens this request leaves room for ${Math.max(0, room(request))}. Split it, or use a model with a longer context`,
-          })),
-        );
-        if (problems.length === 0) {
-          await store.createStream(objectKeys.document(read.sha256), spool.stream(), signal);
+        for (const request of naming) {
+          if (read.tokens <= room(request)) continue;
+          const message = `has ${read.tokens} tokens; with its questions and max_tokens this request leaves room for ${Math.max(0, room(request))}. Split it, or use a model with a longer context`;
+          problems.add({ line: request.line, field, message });
+        }
+        if (problems.total === 0) {
+          const stored = await store.createStream(objectKeys.document(read.sha256), spool.stream(), signal);
+          if (stored === 'exists') existing.set(read.sha256, first.custom_id);
         }
         documents.set(key, read);
       }
@@ -104,13 +106,14 @@ export async function stageDocuments(input: StageInput): Promise<StageResult> {
     advance(0);
   };
   await mapConcurrently([...users], WRITERS, stage, signal);
-  return { documents, problems: problems.sort((a, b) => a.line - b.line) };
+  problems.throwIfAny(input.file);
+  return { documents, existing };
 }
 
 /** The ids to the spool, piece by piece; or what is wrong with the source, as an error for the person. */
 async function readIds(
   { tokenizer, signal, ...input }: StageInput,
-  { line, document }: ParsedRequest,
+  { line, document }: QueriedRequest,
   spool: Spool,
   advance: (tokens: number) => void,
 ): Promise<StagedDocument | Error> {

@@ -1,16 +1,21 @@
 /** An input file to a batch: check all, stage the documents, plan, create. */
-import { createBatch } from '../batch/create.js';
+import { batchId } from '../batch/batch-id.js';
+import { createBatchFrom } from '../batch/create.js';
+import { keepDocuments } from '../batch/documents.js';
+import { claimIdempotencyKey } from '../batch/idempotency.js';
 import type { BatchDeps } from '../batch/queues.js';
 import type { ManifestHeader } from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
-import { InputError, type InputProblem } from '../platform/errors.js';
 import { modelDigests } from '../text/model-digests.js';
 import { readMaxPositions } from '../text/model-limits.js';
+import { modelName } from '../text/prompt.js';
 import { queryRoom } from '../text/question-groups.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
-import { buildBatch, type Resolved } from './build-batch.js';
-import { parseInput, type ParsedRequest } from './parse-input.js';
+import { planBatch, type Resolved } from './build-batch.js';
+import { encodeQueries, type QueriedRequest } from './encode-queries.js';
+import { parseInput } from './parse-input.js';
 import { checkOptions, resolveOptions, type ChosenOptions } from './run-options.js';
+import { Spool } from './spool.js';
 import { stageDocuments, type StageProgress } from './stage-documents.js';
 
 export interface SubmitInput {
@@ -20,12 +25,19 @@ export interface SubmitInput {
   options: ChosenOptions;
   /** Draws a random id: another batch, whatever was submitted before. */
   isNew?: boolean;
-  expiresHours?: number;
+  /** The same key with the same content is the same batch, also with `isNew`; with other content it is an error. */
+  idempotencyKey?: string;
+  /** Completion window: what still waits this long after the batch's creation ends as expired. */
+  windowSeconds?: number;
+  /** -100 to 100, higher runs first; default 0. */
+  priority?: number;
   /** Accepts documents that the model cannot hold; their requests end as errors. */
   allowTooLong?: boolean;
   /** Called when every line is known to be good, before anything else is opened. */
   onParsed?: () => Promise<unknown>;
   onProgress?: (progress: StageProgress) => void;
+  /** Work items written. */
+  onItems?: (progress: { done: number; total: number }) => void;
   signal?: AbortSignal;
 }
 
@@ -37,30 +49,45 @@ export interface Submitted {
   totals: ManifestHeader['totals'];
   /** Sum over distinct documents. */
   documentTokens: number;
+  /** Of the batch as it stands: one that was submitted before keeps its own. */
+  priority: number;
+  expiresAt: number | null;
 }
 
 /**
- * Submitting the same content, options and model twice is one batch: its id is their hash.
- * @throws InputError listing everything wrong with the file; then nothing was enqueued.
+ * Submitting the same content, options and model twice is one batch: its id is their hash. Priority
+ * and window are no part of that. Memory grows with the number of requests and documents, not with
+ * their sizes.
+ * @throws InputError listing what is wrong with the file; then nothing was enqueued.
  */
 export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submitted> {
-  const { file, modelDir, signal } = input;
   checkOptions(input.options);
-  const requests = await parseInput(file, { signal });
+  const spool = await Spool.open();
+  try {
+    return await submitThrough(spool, deps, input);
+  } finally {
+    await spool.close();
+  }
+}
+
+async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput): Promise<Submitted> {
+  const { file, modelDir, priority, windowSeconds, signal } = input;
+  const parsed = await parseInput(file, spool, { model: await modelName(modelDir), signal });
   await input.onParsed?.();
   const [tokenizer, maxPositions, digests] = await Promise.all([
     loadTokenizer(modelDir),
     readMaxPositions(modelDir),
     modelDigests(modelDir, input.headsFile, { signal }),
   ]);
-  const queries = await encodeQueries(tokenizer, requests);
-  const longestQuery = longest([...queries.values()].flat());
-  checkQueries(file, requests, queries, resolveAnchor(input, tokenizer, longestQuery));
-
+  const requests = await encodeQueries(
+    { file, spool, tokenizer },
+    parsed,
+    anchorRoom(input.options, tokenizer),
+    signal,
+  );
   // The last new token is never fed back, so it needs no position.
-  const room = (request: ParsedRequest) =>
-    maxPositions - longest(queries.get(request) ?? []) - (request.max_tokens - 1);
-  const { documents, problems } = await stageDocuments({
+  const room = (request: QueriedRequest) => maxPositions - request.longestQuery - (request.max_tokens - 1);
+  const { documents, existing } = await stageDocuments({
     store: deps.store,
     tokenizer,
     file,
@@ -69,68 +96,52 @@ export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submi
     onProgress: input.onProgress,
     signal,
   });
-  if (problems.length > 0) throw new InputError(file, problems);
+  await keepDocuments(deps, existing, signal);
 
   const resolved = requests.map((request): Resolved => {
     const document = documents.get(request.document.key);
     if (document === undefined) throw new Error(`document of line ${request.line} was not staged`);
-    return { request, queries: queries.get(request) ?? [], document };
+    return { request, document };
   });
   // A document that will end as an error must not set the batch's l_a and l_p.
   const fitting = resolved.filter(({ request, document }) => document.tokens <= room(request));
   const options = resolveOptions(input.options, tokenizer.prompt.defaults, {
     longestDocument: fitting.reduce((most, { document }) => Math.max(most, document.tokens), 0),
-    longestQuery,
+    longestQuery: requests.reduce((most, { longestQuery }) => Math.max(most, longestQuery), 0),
   });
-  const { manifest, items } = buildBatch(input, resolved, options, digests);
-  const { id, created } = await createBatch(deps, manifest, items, signal);
+  const plan = await planBatch(spool, resolved, { file, options, digests, windowSeconds, priority });
+  const id = await chooseId(deps, input, plan.content);
+  const { created, header } = await createBatchFrom(deps, plan.draft(id), {
+    onProgress: input.onItems,
+    signal,
+  });
   const distinct = new Map(resolved.map(({ document }) => [document.sha256, document.tokens]));
   return {
     id,
     created,
     options,
-    totals: manifest.header.totals,
+    totals: plan.totals,
     documentTokens: [...distinct.values()].reduce((sum, tokens) => sum + tokens, 0),
+    priority: header.priority ?? 0,
+    expiresAt: header.expires_at,
   };
 }
 
-/** As far as it is known before documents are read: a default l_a only ever grows from here. */
-function resolveAnchor(input: SubmitInput, tokenizer: Tokenizer, longestQuery: number): RunOptions {
-  return resolveOptions(input.options, tokenizer.prompt.defaults, { longestDocument: 0, longestQuery });
+async function chooseId(
+  deps: BatchDeps,
+  { isNew, idempotencyKey, signal }: SubmitInput,
+  content: string,
+): Promise<string> {
+  const own = batchId(isNew === true ? undefined : { content });
+  return idempotencyKey === undefined
+    ? own
+    : claimIdempotencyKey(deps, idempotencyKey, { batchId: own, content }, signal);
 }
 
-async function encodeQueries(
-  tokenizer: Tokenizer,
-  requests: readonly ParsedRequest[],
-): Promise<Map<ParsedRequest, number[][]>> {
-  const encoded = new Map<ParsedRequest, number[][]>();
-  for (const request of requests) {
-    encoded.set(request, await Promise.all(request.questions.map((q) => tokenizer.encodeQuery(q))));
-  }
-  return encoded;
-}
-
-function checkQueries(
-  file: string,
-  requests: readonly ParsedRequest[],
-  queries: Map<ParsedRequest, number[][]>,
-  options: RunOptions,
-): void {
-  const room = queryRoom(options);
-  const problems = requests.flatMap((request): InputProblem[] =>
-    (queries.get(request) ?? []).flatMap((query, index) =>
-      query.length <= room
-        ? []
-        : {
-            line: request.line,
-            field: request.questions.length === 1 ? 'question' : `questions[${index}]`,
-            message: `has ${query.length} tokens; an anchor of ${options.anchor} takes queries of up to ${room}. Raise --anchor or shorten it`,
-          },
-    ),
-  );
-  if (problems.length > 0) throw new InputError(file, problems);
-}
-
-function longest(sequences: readonly { readonly length: number }[]): number {
-  return sequences.reduce((most, { length }) => Math.max(most, length), 0);
+/** A default l_a is made large enough for every query; one that was named is not. */
+function anchorRoom(chosen: ChosenOptions, tokenizer: Tokenizer): { room: number; anchor: number } {
+  const { anchor } = chosen;
+  if (anchor === undefined) return { room: Infinity, anchor: 0 };
+  const options = resolveOptions(chosen, tokenizer.prompt.defaults, { longestDocument: 0, longestQuery: 0 });
+  return { room: queryRoom(options), anchor };
 }

@@ -7,13 +7,15 @@
  * Only the three template parts may activate special tokens.
  */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from '../platform/errors.js';
 
 export const PROMPT_FILE = 'longhaul.json';
 
 const prompt = z.strictObject({
+  /** What requests call the model; default: the directory's name. */
+  name: z.string().min(1).max(256).optional(),
   document_prefix: z.string(),
   query_prefix: z.string(),
   query_suffix: z.string(),
@@ -26,6 +28,11 @@ const prompt = z.strictObject({
   }),
 });
 export type Prompt = z.infer<typeof prompt>;
+
+/** The name that an OpenAI line's `model` must give. @throws ConfigError like `readPrompt`. */
+export async function modelName(modelDir: string): Promise<string> {
+  return (await readPrompt(modelDir)).prompt.name ?? basename(resolve(modelDir));
+}
 
 /** @throws ConfigError naming the file and every field that is wrong. */
 export async function readPrompt(modelDir: string): Promise<{ prompt: Prompt; bytes: Buffer }> {

@@ -146,7 +146,7 @@ describe('a batch', () => {
     await write(line);
     const first = await send();
     expect(await send()).toEqual({ ...first, created: false });
-    expect(await send({ expiresHours: 5 })).toEqual({ ...first, created: false });
+    expect(await send({ windowSeconds: 5, priority: 7 })).toEqual({ ...first, created: false });
     expect(await waiting()).toBe(1);
 
     const others = [await send({ isNew: true }), await send({ isNew: true })];

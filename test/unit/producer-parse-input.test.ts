@@ -1,9 +1,10 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { InputError } from '../../src/platform/errors.js';
 import { parseInput, readInlineDocument, type ParseOptions } from '../../src/producer/parse-input.js';
+import { Spool } from '../../src/producer/spool.js';
 
 let directory: string;
 beforeAll(async () => {
@@ -11,17 +12,23 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
-async function parse(content: string | Buffer, options: ParseOptions = {}) {
+let spool: Spool;
+beforeEach(async () => {
+  spool = await Spool.open();
+});
+afterEach(() => spool.close());
+
+async function parse(content: string | Buffer, options: Partial<ParseOptions> = {}) {
   const path = join(directory, 'requests.jsonl');
   await writeFile(path, content);
-  return parseInput(path, options);
+  return parseInput(path, spool, { model: 'demo', ...options });
 }
 
 const line = (change: object = {}) =>
   JSON.stringify({ custom_id: 'a', document: 'text', question: 'why?', ...change }) + '\n';
 const raw = (custom_id: string, rest: string) => `{"custom_id":"${custom_id}",${rest}}\n`;
 
-async function problemsOf(content: string | Buffer, options?: ParseOptions): Promise<string[]> {
+async function problemsOf(content: string | Buffer, options?: Partial<ParseOptions>): Promise<string[]> {
   const error = await parse(content, options).then(
     () => undefined,
     (e: unknown) => e,
@@ -59,32 +66,25 @@ describe('accepts', () => {
           metadata: { k: 'v' },
         }).trimEnd(),
     );
-    expect(
-      requests.map(({ line: at, custom_id, document, ...rest }) => [
-        at,
-        custom_id,
-        document.key.slice(0, 12),
-        rest,
-      ]),
-    ).toEqual([
-      [
-        1,
-        'a',
-        'inline:982d9',
-        { questions: ['why?'], max_tokens: 64, temperature: 0, seed: 0, metadata: null },
-      ],
-      [
-        4,
-        'b',
-        'path:b.txt',
-        { questions: ['1', '2'], max_tokens: 5, temperature: 0, seed: 0, metadata: null },
-      ],
-      [
-        5,
-        'c',
-        'url:s3://buc',
-        { questions: ['why?'], max_tokens: 64, temperature: 0.5, seed: 7, metadata: { k: 'v' } },
-      ],
+    const read = requests.map(async ({ document, text, ...rest }) => ({
+      ...rest,
+      key: document.key.slice(0, 12),
+      text: await spool.readValue(text),
+    }));
+    const plain = { temperature: 0, seed: 0, metadata: null };
+    expect(await Promise.all(read)).toEqual([
+      {
+        ...{ line: 1, custom_id: 'a', key: 'inline:982d9', max_tokens: 64, questions: 1, questionBytes: 6 },
+        text: { questions: ['why?'], ...plain },
+      },
+      {
+        ...{ line: 4, custom_id: 'b', key: 'path:b.txt', max_tokens: 5, questions: 2, questionBytes: 6 },
+        text: { questions: ['1', '2'], ...plain },
+      },
+      {
+        ...{ line: 5, custom_id: 'c', key: 'url:s3://buc', max_tokens: 64, questions: 1, questionBytes: 6 },
+        text: { questions: ['why?'], temperature: 0.5, seed: 7, metadata: { k: 'v' } },
+      },
     ]);
   });
 
@@ -239,8 +239,20 @@ describe('refuses', () => {
   });
 
   test('what is not a file', async () => {
-    await expect(parseInput(join(directory, 'absent'))).rejects.toThrow(/line 0, file: does not exist/);
-    await expect(parseInput(directory)).rejects.toThrow(/not a regular file/);
+    const of = (path: string) => parseInput(path, spool, { model: 'demo' });
+    await expect(of(join(directory, 'absent'))).rejects.toThrow(/line 0, file: does not exist/);
+    await expect(of(directory)).rejects.toThrow(/not a regular file/);
+  });
+
+  test('with the first hundred of many problems, and says how many there are', async () => {
+    const bad = Array.from({ length: 250 }, (_, i) => line({ custom_id: `${i}`, seed: -1 })).join('');
+    const error = await parse(bad).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(InputError);
+    const { problems, total, message } = error as InputError;
+    expect(problems.map((p) => p.line)).toEqual(Array.from({ length: 100 }, (_, i) => i + 1));
+    expect(total).toBe(250);
+    expect(message).toMatch(/250 problems, nothing was submitted\n {2}line 1, seed: .*\n {2}and 150 more$/s);
+    expect(message.split('\n')).toHaveLength(102);
   });
 
   test('nothing after an abort', async () => {
