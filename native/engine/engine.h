@@ -5,7 +5,7 @@
 //   engine.prefill(request, control);            // every rank, together
 //   engine.decode(question, control);            // every rank, together; once per question
 //
-// Semantics: APB (ACL 2025), Star Attention, exact attention; see docs/architecture.md.
+// Semantics: APB (ACL 2025), Star Attention, exact attention in three ways; see docs/architecture.md.
 // Not thread-safe, except Control::stop and Communicator::abort().
 #pragma once
 
@@ -29,12 +29,14 @@ namespace longhaul {
 
 class Model;  // model.h: config, weights and retaining heads on a backend
 
-enum class Select { Heads, Random };  // Random is an ablation: portable splitmix64 scores
+/// How a rank chooses its passing block (apb): by retaining heads (Locret), by the query's own
+/// attention (Spava's training-free scores), or, as an ablation, by portable splitmix64 scores.
+enum class Select { Heads, Spava, Random };
 
 struct PrefillRequest {
   LayoutRequest layout;
   std::span<const uint32_t> head;   // document[:anchor_document], on ranks > 0
-  std::span<const uint32_t> block;  // this rank's block of the document
+  std::span<const uint32_t> block;  // this rank's block of the document, and then its mirror
   std::span<const uint32_t> query;  // the query tokens that the anchor carries (apb), on all ranks
   Select select = Select::Heads;
   uint64_t select_seed = 0;

@@ -1,5 +1,6 @@
 #include "exchange.h"
 
+#include <array>
 #include <numeric>
 
 #include "rows.h"
@@ -23,6 +24,69 @@ void Exchange::gather(const void* send, void* receive, std::span<const size_t> b
   communicator_.all_gather(staging_.data() + before, staging_.data(), bytes, deadline());
   backend_.upload(receive, staging_.data(), total);
   backend_.synchronize();  // the staging buffer is used again by the next call
+}
+
+void Exchange::all_to_all(const void* send, std::span<const size_t> send_bytes, void* receive,
+                          std::span<const size_t> receive_bytes) {
+  backend_.synchronize();  // the communicator reads outside the backend's order
+  if (direct()) return communicator_.all_to_all(send, send_bytes, receive, receive_bytes, deadline());
+  const size_t out = std::accumulate(send_bytes.begin(), send_bytes.end(), size_t{0});
+  const size_t in = std::accumulate(receive_bytes.begin(), receive_bytes.end(), size_t{0});
+  staging_.resize(out + in);
+  if (out > 0) backend_.download(staging_.data(), send, out);
+  communicator_.all_to_all(staging_.data(), send_bytes, staging_.data() + out, receive_bytes, deadline());
+  if (in > 0) backend_.upload(receive, staging_.data() + out, in);
+  backend_.synchronize();  // the staging buffer is used again by the next call
+}
+
+void Exchange::broadcast(void* data, size_t bytes, int root) {
+  backend_.synchronize();
+  if (direct()) return communicator_.broadcast(data, bytes, root, deadline());
+  staging_.resize(bytes);
+  if (rank() == root) backend_.download(staging_.data(), data, bytes);
+  communicator_.broadcast(staging_.data(), bytes, root, deadline());
+  if (rank() != root) backend_.upload(data, staging_.data(), bytes);
+  backend_.synchronize();
+}
+
+Exchange::Rotation Exchange::rotate(const KeyValues& from, const KeyValues& into) {
+  const auto bytes = [&](const Matrix& m) { return static_cast<size_t>(m.rows * m.columns) * backend_.element_bytes(); };
+  const size_t out = bytes(from.keys), in = bytes(into.keys);
+  const std::byte* send[2] = {static_cast<std::byte*>(from.keys.data), static_cast<std::byte*>(from.values.data)};
+  std::byte* receive[2] = {static_cast<std::byte*>(into.keys.data), static_cast<std::byte*>(into.values.data)};
+  backend_.synchronize();  // the communicator reads outside the backend's order
+  if (!direct()) {
+    staging_.resize(2 * (out + in));
+    for (size_t i = 0; i < 2; ++i) {
+      std::byte* at = staging_.data() + i * out;
+      if (out > 0) backend_.download(at, send[i], out);
+      send[i] = at;
+      receive[i] = staging_.data() + 2 * out + i * in;
+    }
+  }
+  const auto move = [this, send = std::array{send[0], send[1]}, receive = std::array{receive[0], receive[1]}, out, in] {
+    for (size_t i = 0; i < 2; ++i) communicator_.ring_exchange(send[i], out, receive[i], in, deadline());
+  };
+  Rotation rotation(*this, into);
+  // A device's communicator belongs to the thread that made it, and returns before it is done.
+  rotation.moving_ = std::async(communicator_.device_memory() ? std::launch::deferred : std::launch::async, move);
+  return rotation;
+}
+
+Exchange::Rotation::~Rotation() {
+  if (moving_.valid()) exchange_->communicator_.abort();  // then the future's end is near
+}
+
+void Exchange::Rotation::finish() {
+  moving_.get();
+  if (exchange_->direct()) return;
+  Backend& backend = exchange_->backend_;
+  const size_t in = static_cast<size_t>(into_.keys.rows * into_.keys.columns) * backend.element_bytes();
+  if (in == 0) return;
+  const std::byte* arrived = exchange_->staging_.data() + exchange_->staging_.size() - 2 * in;
+  backend.upload(into_.keys.data, arrived, in);
+  backend.upload(into_.values.data, arrived + in, in);
+  backend.synchronize();  // the staging buffer is used again by the next call
 }
 
 void Exchange::gather_host(void* values, size_t bytes_each) {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <optional>
 #include <span>
 #include <vector>
@@ -28,6 +29,35 @@ class Exchange {
   /// All-gather of backend memory: bytes[r] of rank r, in rank order. `send` holds bytes[rank()]
   /// bytes and may lie in its place inside `receive`. Throws CommError.
   void gather(const void* send, void* receive, std::span<const size_t> bytes);
+
+  /// send_bytes[r] bytes of backend memory go to rank r, receive_bytes[r] come from it; both dense
+  /// and in rank order. Throws CommError.
+  void all_to_all(const void* send, std::span<const size_t> send_bytes, void* receive,
+                  std::span<const size_t> receive_bytes);
+
+  /// `root`'s bytes of backend memory reach all ranks. Throws CommError.
+  void broadcast(void* data, size_t bytes, int root);
+
+  /// Keys and values on their way round the ring. One that is dropped unfinished (its rank failed)
+  /// breaks the communicator, so that nobody waits for it.
+  class Rotation {
+   public:
+    Rotation(Rotation&&) = default;
+    ~Rotation();
+    /// Waits until `into` has arrived and `from` may be overwritten. Throws CommError.
+    void finish();
+
+   private:
+    friend class Exchange;
+    Rotation(Exchange& exchange, const KeyValues& into) : exchange_(&exchange), into_(into) {}
+    Exchange* exchange_;
+    KeyValues into_;
+    std::future<void> moving_;
+  };
+
+  /// Sends `from` to rank + 1 and fills `into` from rank - 1 (modulo size), both dense, while the
+  /// caller goes on computing; nothing else may be exchanged until `finish`.
+  Rotation rotate(const KeyValues& from, const KeyValues& into);
 
   /// All-gather of one value per rank in host memory: values[rank()] is ours. Throws CommError.
   template <class T>

@@ -24,11 +24,16 @@ void check_numbers(const LayoutRequest& request) {
   if (request.anchor_length) not_negative("anchor_length", *request.anchor_length);
 }
 
+/// The first ones take the rest.
+std::vector<int64_t> even(int64_t tokens, int64_t parts) {
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < parts; ++i) lengths.push_back(tokens / parts + (i < tokens % parts ? 1 : 0));
+  return lengths;
+}
+
 std::vector<Layout::Block> split(const LayoutRequest& request) {
   const int64_t n = request.document_tokens, ranks = request.ranks;
-  std::vector<int64_t> lengths = request.blocks;
-  if (lengths.empty())
-    for (int64_t r = 0; r < ranks; ++r) lengths.push_back(n / ranks + (r < n % ranks ? 1 : 0));
+  const std::vector<int64_t> lengths = request.blocks.empty() ? even(n, ranks) : request.blocks;
   if (static_cast<int64_t>(lengths.size()) != ranks)
     refuse("blocks' count", static_cast<int64_t>(lengths.size()),
            "give one length for each of the " + std::to_string(ranks) + " ranks");
@@ -43,6 +48,21 @@ std::vector<Layout::Block> split(const LayoutRequest& request) {
   }
   if (at != n) refuse("blocks' sum", at, "it must be document_tokens, " + std::to_string(n));
   return blocks;
+}
+
+/// Zigzag: every rank's two pieces.
+void fold(const LayoutRequest& request, Layout& layout) {
+  if (request.method != Method::Ring)
+    throw EngineError("invalid_argument", "ring_layout is zigzag; it belongs to method ring");
+  if (!request.blocks.empty())
+    refuse("blocks' count", static_cast<int64_t>(request.blocks.size()),
+           "zigzag balances the ranks by itself: leave blocks out, or choose the contiguous layout");
+  LayoutRequest chunks = request;
+  chunks.ranks = 2 * request.ranks;
+  const std::vector<Layout::Block> pieces = split(chunks);
+  layout.blocks.assign(pieces.begin(), pieces.begin() + request.ranks);
+  layout.mirrors.assign(pieces.rbegin(), pieces.rbegin() + request.ranks);
+  if (request.ranks == 1) layout.blocks[0].end = layout.mirrors[0].end, layout.mirrors[0] = {};  // the two meet
 }
 
 /// Star (Star Attention, 2411.17116): leading document tokens. APB: those with the query inside.
@@ -71,9 +91,11 @@ Layout plan_layout(const LayoutRequest& request) {
   if (apb && !request.anchor_length)
     throw EngineError("invalid_argument", "anchor_length is not set; apb needs it (0 means no anchor)");
   Layout layout;
-  layout.blocks = split(request);
+  layout.mirrors.assign(static_cast<size_t>(request.ranks), {});
+  if (request.ring_layout == RingLayout::Zigzag) fold(request, layout);
+  else layout.blocks = split(request);
   layout.passing.assign(static_cast<size_t>(request.ranks), 0);
-  if (request.method == Method::Full || request.ranks == 1) return layout;
+  if ((!apb && request.method != Method::Star) || request.ranks == 1) return layout;
   place_anchor(request, layout);
   if (!apb) return layout;
   for (size_t r = 0; r + 1 < layout.blocks.size(); ++r) {

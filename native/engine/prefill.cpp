@@ -3,13 +3,14 @@
 #include <cmath>
 
 #include "document.h"
+#include "exact_attention.h"
 #include "forward.h"
 #include "random_selection.h"
 
 namespace longhaul {
 namespace {
 
-/// Consecutive rows of x that share positions and visibility: the anchor, or the block.
+/// Consecutive rows of x that share positions and visibility: the anchor, the block, or its mirror.
 struct Piece {
   int64_t row = 0;  // of x
   int64_t rows = 0;
@@ -27,6 +28,7 @@ class Prefill {
   void embed();
   void project(const Layer& layer, const Piece& piece, float* scores);
   void select(int64_t layer);
+  void score_by_query();
   void share(int64_t layer);
   void share_passing();
   void attend(const Layer& layer, const Piece& piece, std::vector<Segment> context);
@@ -44,11 +46,14 @@ class Prefill {
   const size_t rank_;
   const int64_t kv_columns_;  // NK*D
   const int64_t chunk_;
-  bool by_heads_ = false;   // this rank selects with the retaining heads ...
-  bool by_chance_ = false;  // ... or by random scores; neither: nobody would receive it
+  bool by_heads_ = false;   // this rank selects with the retaining heads,
+  bool by_query_ = false;   // or by the query's attention,
+  bool by_chance_ = false;  // or by random scores; none of them: nobody would receive it
+  int query_source_ = -1;   // by query: the first rank whose anchor has the query; -1: nobody scores
 
   Document document_;
-  Piece anchor_, block_;
+  Piece anchor_, block_, mirror_;
+  std::unique_ptr<ExactAttention> exact_;  // ring and ulysses, of several ranks
   Forward forward_;
   Rows x_;                    // [T, C] residual stream; T = anchor rows + block rows
   Rows q_;                    // [T, NQ*D]
@@ -56,6 +61,8 @@ class Prefill {
   OwnedKeyValues anchor_kv_;  // [anchor rows, NK*D] twice
   BufferPtr scores_;          // [NK, T] float32, then pooled in place
   BufferPtr chunk_scores_;    // [NK, chunk] float32
+  Rows query_q_;              // [L, NQ*D] of the query, rotated to behind the document (query_source_)
+  BufferPtr mean_query_;      // [NK*D] float32
   BufferPtr indices_;         // [NK, passing] int32, counted from the block's first row + selected_from_
   int64_t selected_from_ = 0;
   BufferPtr received_;              // apb: per rank [passing, NK*D] keys, then values
@@ -70,35 +77,46 @@ Prefill::Prefill(const Model& model, Exchange& exchange, const PrefillRequest& r
       kv_columns_(heads_.key_value * heads_.dimension),
       chunk_(std::clamp<int64_t>(layout.anchor_length + static_cast<int64_t>(request.block.size()), 1, request.chunk_rows)),
       forward_(model, chunk_) {
-  const Layout::Block& block = layout.blocks[rank_];
+  const Layout::Block &block = layout.blocks[rank_], &mirror = layout.mirrors[rank_];
+  const Method method = request.layout.method;
   document_.tokens = request.layout.document_tokens;
-  document_.rows = block.end - block.start;
+  document_.rows = layout.rows(rank_);
   for (int64_t i = 0; i < model.config.layers; ++i)
     document_.cache.push_back(allocate_key_values(backend_, document_.rows, kv_columns_));
 
   // Without a block there is nothing that an anchor could serve.
   if (rank_ > 0 && document_.rows > 0) anchor_.rows = layout.anchor_length;
-  block_ = {anchor_.rows, document_.rows, block.start, {}};
+  block_ = {anchor_.rows, block.end - block.start, block.start, {}};
+  mirror_ = {anchor_.rows + block_.rows, mirror.end - mirror.start, mirror.start, {}};
   anchor_kv_ = allocate_key_values(backend_, anchor_.rows, kv_columns_);
   anchor_.kv = anchor_kv_.view();
 
-  const int64_t rows = anchor_.rows + block_.rows, wide = heads_.query * heads_.dimension;
+  const int64_t rows = anchor_.rows + document_.rows, wide = heads_.query * heads_.dimension;
   x_ = allocate_rows(backend_, rows, model.config.hidden);
   q_ = allocate_rows(backend_, rows, wide);
   attention_ = allocate_rows(backend_, chunk_, wide);
 
   // A trace also wants the scores where nothing is passed.
-  const bool sends = request.layout.method == Method::Apb && rank_ + 1 < layout.blocks.size() && block_.rows > 0;
+  const bool sends = method == Method::Apb && rank_ + 1 < layout.blocks.size() && block_.rows > 0;
   const bool wanted = sends && (layout.passing[rank_] > 0 || control.trace);
   by_chance_ = wanted && request.select == Select::Random;
   by_heads_ = wanted && request.select == Select::Heads && model.has_retaining_heads;
+  const bool passes = std::any_of(layout.passing.begin(), layout.passing.end(), [](int64_t n) { return n > 0; });
+  if (passes && request.select == Select::Spava)
+    for (int r = exchange.size() - 1; r > 0; --r)
+      if (layout.rows(static_cast<size_t>(r)) > 0) query_source_ = r;
+  by_query_ = wanted && query_source_ > 0;
   const auto heads = static_cast<size_t>(heads_.key_value);
+  if (by_heads_ || by_query_) scores_ = allocate_bytes(backend_, heads * static_cast<size_t>(rows) * sizeof(float));
+  if (query_source_ > 0) mean_query_ = allocate_bytes(backend_, static_cast<size_t>(kv_columns_) * sizeof(float));
+  if (exchange.rank() == query_source_) query_q_ = allocate_rows(backend_, request.layout.query_tokens, wide);
   if (by_heads_) {
-    scores_ = allocate_bytes(backend_, heads * static_cast<size_t>(rows) * sizeof(float));
     chunk_scores_ = allocate_bytes(backend_, heads * static_cast<size_t>(chunk_) * sizeof(float));
   }
   indices_ = allocate_bytes(backend_, heads * static_cast<size_t>(layout.passing[rank_]) * sizeof(int32_t));
-  if (exchange.size() > 1 && request.layout.method == Method::Full)
+  if (exchange.size() > 1 && method == Method::Ring) exact_ = make_ring(backend_, exchange, heads_, layout, chunk_);
+  if (exchange.size() > 1 && method == Method::Ulysses) exact_ = make_ulysses(backend_, exchange, heads_, layout, chunk_);
+  if (exchange.size() > 1 && method == Method::Full)
     all_ = allocate_key_values(backend_, document_.tokens, kv_columns_);
   int64_t passing = 0;
   for (const int64_t n : layout.passing) passing += n;
@@ -113,12 +131,22 @@ Document Prefill::run() {
     const Layer& layer = model_.layers[static_cast<size_t>(i)];
     // Behind the last layer's keys and values nothing feeds a cache; a trace still wants its selection.
     const bool last = i + 1 == layers;
-    block_.kv = document_.cache[static_cast<size_t>(i)].view();
-    float* scores = by_heads_ && (!last || control_.trace) ? static_cast<float*>(scores_->data()) : nullptr;
-    if (!last || scores) project(layer, anchor_, scores);
+    const KeyValues own = document_.cache[static_cast<size_t>(i)].view();
+    block_.kv = rows_of(backend_, own, 0, block_.rows);
+    mirror_.kv = rows_of(backend_, own, block_.rows, mirror_.rows);
+    const bool selects = !last || control_.trace;
+    float* scores = by_heads_ && selects ? static_cast<float*>(scores_->data()) : nullptr;
+    if (!last || scores || (query_source_ > 0 && selects)) project(layer, anchor_, scores);
     project(layer, block_, scores);
-    if ((by_heads_ || by_chance_) && (!last || control_.trace)) select(i);
-    if (!last) {
+    project(layer, mirror_, nullptr);
+    if (query_source_ > 0 && selects) score_by_query();
+    if ((by_heads_ || by_query_ || by_chance_) && selects) select(i);
+    if (!last && exact_) {
+      const Matrix out = exact_->attend(q_.view, own);
+      for_chunks(document_.rows, chunk_, [&](int64_t first, int64_t count) {
+        forward_.finish(layer, rows_of(backend_, out, first, count), rows_of(backend_, x_.view, first, count));
+      });
+    } else if (!last) {
       share(i);
       attend(layer, anchor_, {});
       std::vector<Segment> context;
@@ -159,6 +187,26 @@ void Prefill::project(const Layer& layer, const Piece& piece, float* scores) {
                  narrow = static_cast<size_t>(count) * sizeof(float);
     backend_.copy_rows(scores + row, wide, chunk_scores, narrow, narrow, heads_.key_value);
   });
+}
+
+/// Spava's scores of [anchor | block], on ranks that select. The query's rows are the anchor's, rotated
+/// on to where the question will stand: behind the document. One rank's go to all, because rank 0 has
+/// no anchor, and so that all ranks select by the same numbers.
+void Prefill::score_by_query() {
+  auto* mean = static_cast<float*>(mean_query_->data());
+  if (exchange_.rank() == query_source_) {
+    const int64_t length = query_q_.view.rows;
+    const std::vector<int32_t> further(static_cast<size_t>(length),
+                                       static_cast<int32_t>(document_.tokens - layout_.anchor_query_at));
+    copy_matrix(backend_, query_q_.view, rows_of(backend_, q_.view, layout_.anchor_query_at, length));
+    backend_.rope(query_q_.view, heads_.query, further, model_.config.rope);
+    backend_.mean_query(query_q_.view, heads_, mean);
+  }
+  exchange_.broadcast(mean, static_cast<size_t>(kv_columns_) * sizeof(float), query_source_);
+  if (!by_query_) return;
+  auto* scores = static_cast<float*>(scores_->data());
+  backend_.query_scores(mean, anchor_.kv.keys, heads_, scores, x_.view.rows);
+  backend_.query_scores(mean, block_.kv.keys, heads_, scores + anchor_.rows, x_.view.rows);
 }
 
 /// Chooses this rank's passing block: fills indices_.
@@ -204,7 +252,11 @@ void Prefill::record(int64_t layer, const std::vector<float>& scores, int64_t co
 void Prefill::share(int64_t layer) {
   earlier_.clear();
   if (exchange_.size() == 1 || request_.layout.method == Method::Star) return;
-  if (request_.layout.method == Method::Apb) return share_passing();
+  if (request_.layout.method == Method::Apb) {
+    // Spava without a query: no rank behind the first has a row that could receive something.
+    if (request_.select != Select::Spava || query_source_ > 0) share_passing();
+    return;
+  }
   std::vector<size_t> bytes;
   for (const Layout::Block& block : layout_.blocks)
     bytes.push_back(static_cast<size_t>(block.end - block.start) * row_bytes());

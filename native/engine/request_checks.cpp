@@ -80,6 +80,11 @@ void check_prefill(const Model& model, int ranks, const PrefillRequest& request,
                   std::to_string(ranks));
   if (request.chunk_rows < 1)
     throw invalid("chunk_rows is " + std::to_string(request.chunk_rows) + "; it must be at least 1");
+  if (request.layout.method == Method::Ulysses && model.config.heads.query % ranks != 0)
+    throw EngineError("unsupported", "method ulysses gives every rank as many query heads, and " +
+                                         std::to_string(ranks) + " ranks do not divide the model's " +
+                                         std::to_string(model.config.heads.query) +
+                                         "; use a number of ranks that does, or method ring");
   check_positions(model, std::max(request.layout.document_tokens, layout.anchor_length), "the document");
   if (anchor_has_query(request, layout)) {
     if (const auto error = refuse_length("query", request.query.size(), request.layout.query_tokens)) throw *error;
@@ -88,14 +93,16 @@ void check_prefill(const Model& model, int ranks, const PrefillRequest& request,
   const bool passes = std::any_of(layout.passing.begin(), layout.passing.end(), [](int64_t n) { return n > 0; });
   if (passes && request.select == Select::Heads && !model.has_retaining_heads)
     throw invalid("method apb with passing_length " + std::to_string(request.layout.passing_length) +
-                  " selects with retaining heads, and the model has none; add retaining_heads.safetensors, or choose "
-                  "star or full");
+                  " selects with retaining heads, and the model has none; add retaining_heads.safetensors, or select "
+                  "spava");
+  if (passes && request.select == Select::Spava && !anchor_has_query(request, layout))
+    throw invalid("select spava takes the query from the anchor, and anchor_length is " +
+                  std::to_string(layout.anchor_length) + "; give an anchor, or select heads");
 }
 
 std::optional<EngineError> refuse_prefill(const Model& model, int rank, const PrefillRequest& request,
                                           const Layout& layout) {
-  const Layout::Block& block = layout.blocks[static_cast<size_t>(rank)];
-  if (auto error = refuse_length("block", request.block.size(), block.end - block.start)) return error;
+  if (auto error = refuse_length("block", request.block.size(), layout.rows(static_cast<size_t>(rank)))) return error;
   if (auto error = refuse_tokens(model, "block", request.block)) return error;
   if (rank == 0) return std::nullopt;
   if (auto error = refuse_length("head", request.head.size(), layout.anchor_document)) return error;
@@ -130,6 +137,7 @@ uint64_t fingerprint(const Model& model, const PrefillRequest& request, const La
   hash.add(model).add(static_cast<int64_t>(request.layout.method)).add(request.layout.document_tokens);
   hash.add(layout.anchor_document).add(layout.anchor_query_at).add(layout.anchor_length);
   for (const Layout::Block& block : layout.blocks) hash.add(block.start).add(block.end);
+  for (const Layout::Block& mirror : layout.mirrors) hash.add(mirror.start).add(mirror.end);
   for (const int64_t n : layout.passing) hash.add(n);
   hash.add(static_cast<int64_t>(request.select)).add(static_cast<int64_t>(request.select_seed));
   if (anchor_has_query(request, layout)) hash.add(request.query);

@@ -10,13 +10,22 @@ Method method(const std::string& name) {
   if (name == "full") return Method::Full;
   if (name == "star") return Method::Star;
   if (name == "apb") return Method::Apb;
-  throw EngineError("invalid_argument", "method is '" + name + "'; give full, star or apb");
+  if (name == "ring") return Method::Ring;
+  if (name == "ulysses") return Method::Ulysses;
+  throw EngineError("invalid_argument", "method is '" + name + "'; give full, ring, ulysses, star or apb");
+}
+
+RingLayout ring_layout(const std::string& name) {
+  if (name == "contiguous") return RingLayout::Contiguous;
+  if (name == "zigzag") return RingLayout::Zigzag;
+  throw EngineError("invalid_argument", "ringLayout is '" + name + "'; give contiguous or zigzag");
 }
 
 Select select(const std::string& name) {
   if (name == "heads") return Select::Heads;
+  if (name == "spava") return Select::Spava;
   if (name == "random") return Select::Random;
-  throw EngineError("invalid_argument", "select is '" + name + "'; give heads or random");
+  throw EngineError("invalid_argument", "select is '" + name + "'; give heads, spava or random");
 }
 
 std::chrono::milliseconds milliseconds(const Fields& fields, const char* name) {
@@ -76,6 +85,7 @@ LayoutRequest layout_request(const Fields& fields) {
   request.passing_length = fields.integer("passingLength");
   request.query_position = fields.integer("queryPosition", request.query_position);
   request.blocks = fields.integers("blocks");
+  request.ring_layout = ring_layout(fields.text("ringLayout", "contiguous"));
   return request;
 }
 
@@ -128,12 +138,14 @@ void set_control(const Fields& fields, Control& control) {
 
 Napi::Value to_js(Napi::Env env, const Layout& layout) {
   Napi::Object object = Napi::Object::New(env);
-  object.Set("blocks", list<Layout::Block>(env, layout.blocks, [&](const Layout::Block& block) {
-               Napi::Object range = Napi::Object::New(env);
-               range.Set("start", number(env, block.start));
-               range.Set("end", number(env, block.end));
-               return range;
-             }));
+  const std::function<Napi::Value(const Layout::Block&)> range = [&](const Layout::Block& block) {
+    Napi::Object ends = Napi::Object::New(env);
+    ends.Set("start", number(env, block.start));
+    ends.Set("end", number(env, block.end));
+    return ends;
+  };
+  object.Set("blocks", list(env, layout.blocks, range));
+  object.Set("mirrors", list(env, layout.mirrors, range));
   object.Set("anchorDocument", number(env, layout.anchor_document));
   object.Set("anchorQueryAt", number(env, layout.anchor_query_at));
   object.Set("anchorLength", number(env, layout.anchor_length));
@@ -168,6 +180,13 @@ Napi::Value to_js(Napi::Env env, const Model& model) {
   object.Set("heads", heads);
   object.Set("hasRetainingHeads", Napi::Boolean::New(env, model.has_retaining_heads));
   object.Set("backend", Napi::String::New(env, model.backend->description()));
+  return object;
+}
+
+Napi::Value to_js(Napi::Env env, const Rates& rates) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("rowSeconds", number(env, rates.row_seconds));
+  object.Set("pairSeconds", number(env, rates.pair_seconds));
   return object;
 }
 

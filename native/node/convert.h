@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include "../engine/layout.h"
+#include "../engine/rates.h"
 #include "backends.h"
 #include "fields.h"
 #include "session.h"
@@ -21,6 +22,7 @@ void set_control(const Fields& fields, Control& control);
 Napi::Value to_js(Napi::Env env, const Layout& layout);
 Napi::Value to_js(Napi::Env env, const Capabilities& capabilities);
 Napi::Value to_js(Napi::Env env, const Model& model);
+Napi::Value to_js(Napi::Env env, const Rates& rates);
 Napi::Value to_js(Napi::Env env, const DecodeResult& result);
 Napi::Value to_js(Napi::Env env, const Trace& trace);
 Napi::Value to_js(Napi::Env env, const Progress& progress);

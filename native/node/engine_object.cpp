@@ -14,6 +14,7 @@ constexpr std::chrono::seconds kExitPatience{5};
 Napi::Function EngineObject::define(Napi::Env env) {
   return DefineClass(env, "Engine",
                      {InstanceMethod<&EngineObject::load>("load"),
+                      InstanceMethod<&EngineObject::measure_rates>("measureRates"),
                       InstanceMethod<&EngineObject::listen>("listen"),
                       InstanceMethod<&EngineObject::connect>("connect"),
                       InstanceMethod<&EngineObject::prefill>("prefill"),
@@ -37,6 +38,12 @@ Napi::Value EngineObject::load(const Napi::CallbackInfo& info) {
     return submit(info.Env(), [options = load_options({info[0], "load"})](Session& session, Call&) -> Result {
       return [model = session.load(options)](Napi::Env env) { return to_js(env, *model); };
     });
+  });
+}
+
+Napi::Value EngineObject::measure_rates(const Napi::CallbackInfo& info) {
+  return submit(info.Env(), [](Session& session, Call&) -> Result {
+    return [rates = session.measure_rates()](Napi::Env env) { return to_js(env, rates); };
   });
 }
 

@@ -34,6 +34,7 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   };
 
   Napi::Value load(const Napi::CallbackInfo& info);
+  Napi::Value measure_rates(const Napi::CallbackInfo& info);
   Napi::Value listen(const Napi::CallbackInfo& info);
   Napi::Value connect(const Napi::CallbackInfo& info);
   Napi::Value prefill(const Napi::CallbackInfo& info);

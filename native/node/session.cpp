@@ -15,6 +15,11 @@ std::shared_ptr<const Model> Session::load(const LoadOptions& options) {
   return model_;
 }
 
+Rates Session::measure_rates() const {
+  if (!model_) throw EngineError("invalid_argument", "measureRates needs a model; call load first");
+  return longhaul::measure_rates(*model_);
+}
+
 int Session::listen(const std::string& host, int64_t port) {
   if (port < 0 || port > 65535) {
     throw EngineError("invalid_argument", "listen: port is " + std::to_string(port) + "; give 0 to 65535 (0 picks a free one)");

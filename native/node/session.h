@@ -9,6 +9,7 @@
 #include "../comm/tcp.h"
 #include "../engine/engine.h"
 #include "../engine/model.h"
+#include "../engine/rates.h"
 #include "call.h"
 
 namespace longhaul::node {
@@ -43,6 +44,7 @@ struct DecodeOptions {
 class Session {
  public:
   std::shared_ptr<const Model> load(const LoadOptions& options);
+  Rates measure_rates() const;
   int listen(const std::string& host, int64_t port);
   void connect(const ConnectOptions& options);
   void prefill(PrefillOptions& options, Call& call);

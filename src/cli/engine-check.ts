@@ -2,12 +2,15 @@ import { Presets, SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { confirmAnswers, describeCell, type CellProgress } from '../gpu-worker/check/confirm.js';
 import { describeResult, runCases, type CaseResult } from '../gpu-worker/check/run.js';
-import { capabilities, type BackendName } from '../gpu-worker/engine/engine.js';
+import { capabilities, type BackendName, type RingLayout } from '../gpu-worker/engine/engine.js';
+import { ConfigError } from '../platform/errors.js';
 import { shutdownSignal } from '../platform/shutdown.js';
 
 interface CheckFlags {
   backend: BackendName;
   threads: number;
+  method?: 'ring' | 'ulysses';
+  ringLayout?: RingLayout;
   json?: boolean;
 }
 
@@ -72,12 +75,25 @@ export function engineCommand(): Command {
       new Option('--backend <name>', 'where to run').choices(['cpu', 'cuda', 'auto']).default('auto'),
     )
     .option('--threads <n>', 'threads of each rank', positive, 1)
+    .addOption(
+      new Option('--method <name>', 'run the cases of method full by another exact method').choices([
+        'ring',
+        'ulysses',
+      ]),
+    )
+    .addOption(
+      new Option('--ring-layout <name>', 'only with --method ring').choices(['contiguous', 'zigzag']),
+    )
     .option('--json', 'one JSON object per case and line')
-    .action(async (dirs: string[], { backend, threads, json }: CheckFlags) => {
+    .action(async (dirs: string[], { backend, threads, method, ringLayout, json }: CheckFlags) => {
+      if (ringLayout !== undefined && method !== 'ring') {
+        throw new ConfigError(`--ring-layout ${ringLayout} belongs to --method ring; give both or neither`);
+      }
       const { signal, dispose } = shutdownSignal();
       try {
         const results = await runCases({
           dirs,
+          way: method === undefined ? undefined : { method, ringLayout },
           backend,
           threads,
           signal,

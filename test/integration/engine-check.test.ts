@@ -61,9 +61,46 @@ test('every golden case agrees, over one to eight rank processes', async () => {
       measures.filter(({ ok }) => !ok).map((m) => ({ case: name, ...m })),
     ),
   ).toEqual([]);
-  expect(results.length).toBeGreaterThanOrEqual(15);
+  expect(results.length).toBeGreaterThanOrEqual(17);
   expect(new Set(results.map(({ ranks }) => ranks))).toEqual(new Set([1, 2, 3, 4, 8]));
   expect([code, err]).toEqual([0, '']);
+});
+
+test('the exact cases come out the same by ring, zigzag and ulysses, and ulysses refuses 3 ranks for 4 heads', async () => {
+  for (const way of ['ring', 'ring --ring-layout zigzag', 'ulysses']) {
+    const dirs = way.includes('zigzag') ? cases : join(cases, 'full-r4');
+    const { code, out, err } = await command(dirs, '--backend', 'cpu', '--method', ...way.split(' '));
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toMatch(/^ok {3}full-r4 by \S+( zigzag)?: 3 ranks/m);
+    expect(out).toContain('not compared, another layout has other values: layout, selections, scores, lse');
+    expect(out.includes('refused with ENGINE_UNSUPPORTED')).toBe(way === 'ulysses');
+    expect(out).toContain(`${dirs === cases ? 8 : 4} of ${dirs === cases ? 8 : 4} cases agree`);
+  }
+});
+
+test.each([
+  ['logits', 'logits'],
+  ['merged lse', 'query_merged_lse'],
+  ['hidden', 'query_hidden'],
+  ['cache norms', 'cache_norms'],
+])('by another exact method the check still sees a wrong value: %s', async (measure, tensor) => {
+  const dir = copyOf('full-r1');
+  spoil(dir, tensor, 99);
+  const results = await runCases({ dirs: [dir], way: { method: 'ring' }, backend: 'cpu', onSpawn });
+  expect(results.map(({ ranks }) => ranks)).toEqual([1, 2, 3, 4]);
+  for (const { measures } of results)
+    expect(measures.filter(({ ok }) => !ok).map(({ name }) => name)).toEqual([measure]);
+});
+
+test('another exact method needs cases of method full, and a ring layout needs the ring', async () => {
+  const { code, err } = await command(cases, '--method', 'ulysses', '--ring-layout', 'zigzag');
+  expect([code === 0, err]).toEqual([false, expect.stringContaining('belongs to --method ring')]);
+  await expect(
+    runCases({ dirs: [join(cases, 'apb-r1')], way: { method: 'ring' }, backend: 'cpu' }),
+  ).rejects.toMatchObject({
+    code: 'CASE',
+    message: expect.stringContaining('apb-r1 (apb)') as unknown,
+  });
 });
 
 test('a case that disagrees fails the command, and is named with the measure', async () => {

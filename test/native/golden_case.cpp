@@ -135,7 +135,8 @@ GoldenCase::GoldenCase(const std::string& case_name)
   layout.passing_length = integer(json, "passing_len");
   layout.query_position = integer(json, "query_position");
   if (!json.find("blocks")->is_null()) layout.blocks = integers(*json.find("blocks"));
-  select = *json.find("select")->string() == "random" ? Select::Random : Select::Heads;
+  const std::string selection = *json.find("select")->string();
+  select = selection == "random" ? Select::Random : selection == "spava" ? Select::Spava : Select::Heads;
   select_seed = static_cast<uint64_t>(integer(json, "select_seed"));
   decode.query = query;
   decode.max_new_tokens = integer(json, "max_new_tokens");

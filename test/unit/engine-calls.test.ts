@@ -56,6 +56,27 @@ test('a model tells what it is', async () => {
   await engine.dispose();
 });
 
+test('rates are measured in a moment, in seconds per row and per pair over all layers', async () => {
+  const engine = Engine.create();
+  await expect(engine.measureRates()).rejects.toMatchObject({ code: 'ENGINE_INVALID_ARGUMENT' });
+  const measure = async (modelDir: string) => {
+    await engine.load({ modelDir, backend: 'cpu', threads: 1 });
+    return engine.measureRates();
+  };
+  const small = await measure(smallModel); // 3 layers, 128 wide, 4 heads of 32
+  expect(Object.keys(small).sort()).toEqual(['pairSeconds', 'rowSeconds']);
+  // Roughly 0.6 MFLOP a row and 1.5 KFLOP a pair: between a slow core's and no core's speed.
+  expect(small.rowSeconds).toBeGreaterThan(1e-7);
+  expect(small.rowSeconds).toBeLessThan(1e-2);
+  expect(small.pairSeconds).toBeGreaterThan(1e-10);
+  expect(small.pairSeconds).toBeLessThan(1e-5);
+  // 133 times the layers, a little narrower.
+  const deep = await measure(folder.path);
+  expect(deep.rowSeconds).toBeGreaterThan(10 * small.rowSeconds);
+  expect(deep.pairSeconds).toBeGreaterThan(10 * small.pairSeconds);
+  await engine.dispose();
+});
+
 test('calls out of order, bad options and bad files are typed errors, and the engine lives on', async () => {
   const engine = Engine.create();
   const load = { modelDir: smallModel, backend: 'cpu', threads: 1 } as const;

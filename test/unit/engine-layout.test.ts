@@ -17,6 +17,27 @@ const apb: LayoutOptions = {
   passingLength: 8,
 };
 
+const nothing = { start: 0, end: 0 };
+
+test('a zigzag layout: each rank holds a chunk from the front and its mirror from the end', () => {
+  const layout = planLayout({
+    method: 'ring',
+    ringLayout: 'zigzag',
+    ranks: 2,
+    documentTokens: 10,
+    queryTokens: 5,
+    passingLength: 0,
+  });
+  expect(layout.blocks).toEqual([
+    { start: 0, end: 3 },
+    { start: 3, end: 6 },
+  ]);
+  expect(layout.mirrors).toEqual([
+    { start: 8, end: 10 },
+    { start: 6, end: 8 },
+  ]);
+});
+
 test('an apb layout: even blocks, the query inside the anchor, nothing passed on by the last rank', () => {
   expect(planLayout(apb)).toEqual({
     blocks: [
@@ -24,6 +45,7 @@ test('an apb layout: even blocks, the query inside the anchor, nothing passed on
       { start: 34, end: 67 },
       { start: 67, end: 100 },
     ],
+    mirrors: [nothing, nothing, nothing],
     anchorDocument: 25,
     anchorQueryAt: 16,
     anchorLength: 30,
@@ -64,7 +86,7 @@ test.each<[string, unknown, string, string]>([
   ['blocks that do not add up', { ...apb, blocks: [50, 20, 29] }, code, 'blocks'],
   ['a negative length', { ...apb, passingLength: -1 }, code, 'passing_length is -1'],
   ['no ranks', { ...apb, ranks: 0 }, code, 'ranks is 0'],
-  ['an unknown method', { ...apb, method: 'ring' }, code, "method is 'ring'"],
+  ['an unknown method', { ...apb, method: 'tree' }, code, "method is 'tree'"],
   ['a string for a number', { ...apb, ranks: '3' }, code, 'planLayout: ranks must be an integer'],
   ['a fraction', { ...apb, documentTokens: 1.5 }, code, 'planLayout: documentTokens must be an integer'],
   ['NaN', { ...apb, documentTokens: NaN }, code, 'planLayout: documentTokens must be an integer'],

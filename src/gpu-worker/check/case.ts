@@ -8,13 +8,14 @@ const tokens = z.array(z.number().int().min(0));
 
 const caseSchema = z.object({
   model: z.string(),
-  method: z.enum(['full', 'star', 'apb']),
+  method: z.enum(['full', 'ring', 'ulysses', 'star', 'apb']),
+  ring_layout: z.enum(['contiguous', 'zigzag']).optional(),
   ranks: z.number().int().min(1),
   anchor_len: z.number().int().nullable(),
   passing_len: z.number().int(),
   blocks: z.array(z.number().int()).nullable(),
   query_position: z.number().int(),
-  select: z.enum(['heads', 'random']),
+  select: z.enum(['heads', 'spava', 'random']),
   select_seed: z.number().int(),
   doc: tokens,
   query: tokens,

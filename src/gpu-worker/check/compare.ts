@@ -1,3 +1,6 @@
+/** What lies on a rank by the layout's choice, so that another layout has other values. */
+export const PER_RANK_MEASURES = ['layout', 'selections', 'scores', 'lse'] as const;
+
 /**
  * Errors of a run against its golden case, each beside its tolerance. The tolerances of logits,
  * tokens, selections and LSE are the reference's; float32 also bounds what lies between (scores,
@@ -21,7 +24,17 @@ export type Precision = 'float32' | 'bf16';
 
 const float32Tolerance = 2e-3;
 
-export function compare(golden: Case, ranks: RankResult[], precision: Precision): Measure[] {
+export interface CompareOptions {
+  precision: Precision;
+  /** The ranks had another layout than the case's: what they hold together is compared, not what each has. */
+  merged?: boolean;
+}
+
+export function compare(
+  golden: Case,
+  ranks: RankResult[],
+  { precision, merged = false }: CompareOptions,
+): Measure[] {
   const { expected, tensors } = golden;
   const strict = precision === 'float32';
   const measure = (name: string, error: number, tolerance: number | null): Measure => ({
@@ -43,10 +56,28 @@ export function compare(golden: Case, ranks: RankResult[], precision: Precision)
   const vocabulary = wanted.shape[1] ?? 0;
   // bfloat16: both of two close logits may be off, so only a clear choice must be the same.
   const clear = strict ? 0 : 4 * expected.bf16.logit_err * expected.logit_std;
-  const overlaps = selectionOverlaps(golden, ranks);
 
+  const perRankMeasures = merged
+    ? []
+    : [
+        measure('layout', layoutDifferences(golden), 0),
+        measure(
+          'selections',
+          1 - mean(selectionOverlaps(golden, ranks)),
+          strict ? 0 : Math.max(0, 1 - (expected.bf16.overlap_mean - 0.05)),
+        ),
+        measure('scores', scoreError(golden, ranks), between),
+        // [layers, ranks, L, NQ] beside each rank's own layers
+        measure(
+          'lse',
+          perRank(ranks, (r, i) =>
+            parts('query_lse', i).map((want, l) => largest(r.trace.queryLse[l], want)),
+          ),
+          between,
+        ),
+      ];
   return [
-    measure('layout', layoutDifferences(golden), 0),
+    ...perRankMeasures,
     measure(
       'logits',
       largest(logits, wanted.data) / expected.logit_std,
@@ -54,18 +85,6 @@ export function compare(golden: Case, ranks: RankResult[], precision: Precision)
     ),
     measure('tokens, fed the golden ones', choices(logits, vocabulary, golden, clear), 0),
     measure('tokens, choosing for itself', Math.max(...ranks.map((r) => decoded(r, golden, clear))), 0),
-    measure(
-      'selections',
-      1 - mean(overlaps),
-      strict ? 0 : Math.max(0, 1 - (expected.bf16.overlap_mean - 0.05)),
-    ),
-    measure('scores', scoreError(golden, ranks), between),
-    // [layers, ranks, L, NQ] and [layers, ranks, 2] beside each rank's own layers
-    measure(
-      'lse',
-      perRank(ranks, (r, i) => parts('query_lse', i).map((want, l) => largest(r.trace.queryLse[l], want))),
-      between,
-    ),
     measure(
       'merged lse',
       perRank(ranks, (r) =>
@@ -82,9 +101,15 @@ export function compare(golden: Case, ranks: RankResult[], precision: Precision)
     ),
     measure(
       'cache norms',
-      perRank(ranks, (r, i) =>
-        parts('cache_norms', i).map((want, l) => relative(r.trace.cacheNorms[l], want)),
-      ),
+      merged
+        ? Math.max(
+            ...wholeNorms(tensor('cache_norms')).map((want, l) =>
+              relative(together(ranks.map((r) => r.trace.cacheNorms[l] ?? [NaN, NaN])), want),
+            ),
+          )
+        : perRank(ranks, (r, i) =>
+            parts('cache_norms', i).map((want, l) => relative(r.trace.cacheNorms[l], want)),
+          ),
       between,
     ),
   ];
@@ -135,6 +160,17 @@ function slices({ shape, data }: Tensor, rank: number): Numbers[] {
     const at = (layer * ranks + rank) * size;
     return data.subarray(at, at + size);
   });
+}
+
+/** Norms [K, V] of the ranks' rows together. */
+function together(norms: Numbers[]): number[] {
+  return [0, 1].map((part) => Math.sqrt(norms.reduce((sum, norm) => sum + (norm[part] as number) ** 2, 0)));
+}
+
+/** cache_norms [layers, ranks, 2] -> by layer, of the whole document. */
+function wholeNorms(norms: Tensor): Numbers[] {
+  const ranks = Array.from({ length: norms.shape[1] as number }, (_, rank) => slices(norms, rank));
+  return layers(norms).map((_, layer) => together(ranks.map((own) => own[layer] as Numbers)));
 }
 
 function layoutDifferences({ input, expected }: Case): number {

@@ -12,5 +12,6 @@ export function layoutOf(input: Case['input']): LayoutOptions {
     passingLength: input.passing_len,
     queryPosition: input.query_position,
     blocks: input.blocks,
+    ringLayout: input.ring_layout,
   };
 }

@@ -38,12 +38,12 @@ async function run(engine: Engine, start: Start, connect: Promise<Connect>): Pro
 
   const layout = layoutOf(input);
   const plan = planLayout(layout);
-  const block = plan.blocks[rank];
+  const pieces = [plan.blocks[rank], plan.mirrors[rank]];
   const query = Uint32Array.from(input.query);
   await engine.prefill({
     layout,
     head: Uint32Array.from(input.doc.slice(0, plan.anchorDocument)),
-    block: Uint32Array.from(input.doc.slice(block?.start, block?.end)),
+    block: Uint32Array.from(pieces.flatMap((piece) => input.doc.slice(piece?.start, piece?.end))),
     query,
     select: input.select,
     selectSeed: input.select_seed,

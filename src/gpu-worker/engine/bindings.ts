@@ -1,6 +1,8 @@
 /** The raw addon, exactly as native/node exports it. Everything else goes through engine.ts. */
 
-export type Method = 'full' | 'star' | 'apb';
+export type Method = 'full' | 'ring' | 'ulysses' | 'star' | 'apb';
+export type RingLayout = 'contiguous' | 'zigzag';
+export type Select = 'heads' | 'spava' | 'random';
 
 export interface LayoutOptions {
   method: Method;
@@ -16,11 +18,15 @@ export interface LayoutOptions {
   queryPosition?: number;
   /** One length per rank; even blocks unless given. */
   blocks?: number[] | null;
+  /** Ring only; `contiguous` unless given. */
+  ringLayout?: RingLayout;
 }
 
 export interface Layout {
   /** Document positions [start, end) of each rank. */
   blocks: { start: number; end: number }[];
+  /** Each rank's second piece (ring zigzag); empty pieces otherwise. */
+  mirrors: { start: number; end: number }[];
   /** Leading document tokens that the anchor of ranks > 0 holds. */
   anchorDocument: number;
   /** Where the query is inserted into the anchor (apb). */
@@ -88,12 +94,12 @@ export interface PrefillOptions extends RunOptions {
   layout: LayoutOptions;
   /** The first `anchorDocument` tokens of the document; ranks > 0. */
   head: Uint32Array;
-  /** This rank's block. */
+  /** This rank's block, and then its mirror. */
   block: Uint32Array;
   /** The query in the anchor (apb); on all ranks. */
   query: Uint32Array;
-  /** `random` is an ablation. */
-  select?: 'heads' | 'random';
+  /** `heads` unless given; `spava` needs none; `random` is an ablation. */
+  select?: Select;
   selectSeed?: bigint | number;
   /** Rows per GEMM and attention call: bounds activation memory. */
   chunkRows?: number;
@@ -133,8 +139,17 @@ export interface Trace {
   cacheNorms: [number, number][];
 }
 
+/** How fast this rank prefills: seconds over all layers. */
+export interface Rates {
+  /** Per row of the block or anchor. */
+  rowSeconds: number;
+  /** Per pair of a query row and a key. */
+  pairSeconds: number;
+}
+
 export interface RawEngine {
   load(options: LoadOptions): Promise<ModelInfo>;
+  measureRates(): Promise<Rates>;
   listen(options: { host: string; port: number }): Promise<number>;
   connect(options: ConnectOptions): Promise<void>;
   prefill(options: PrefillOptions): Promise<void>;

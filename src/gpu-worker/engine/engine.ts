@@ -15,6 +15,9 @@ export type {
   ModelInfo,
   PrefillOptions,
   Progress,
+  Rates,
+  RingLayout,
+  Select,
   Trace,
 } from './bindings.js';
 export { EngineError } from './errors.js';
@@ -69,6 +72,11 @@ export class Engine {
   /** Replaces an earlier model, and disconnects. */
   load(options: bindings.LoadOptions & Abortable): Promise<bindings.ModelInfo> {
     return this.call(options.signal, () => this.raw.load(options));
+  }
+
+  /** Times parts of a layer for about a quarter of a second; the model must be loaded. */
+  measureRates(): Promise<bindings.Rates> {
+    return this.call(undefined, () => this.raw.measureRates());
   }
 
   /** Opens the listener that the next `connect` uses up, and returns its port. */
