@@ -2,8 +2,9 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { downloadResults } from '../batch/results.js';
 import { getStatus } from '../batch/status.js';
 import type { BatchDeps } from '../batch/queues.js';
-import type { RunOptions } from '../contracts/request.js';
+import { BLOCKS, METHODS, RING_LAYOUTS, SELECTS } from '../contracts/request.js';
 import { checkRedis } from '../platform/redis.js';
+import type { ChosenOptions } from '../producer/run-options.js';
 import type { StageProgress } from '../producer/stage-documents.js';
 import { submit, type Submitted } from '../producer/submit.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
@@ -12,12 +13,9 @@ import { parseWindow } from './window.js';
 
 const EXIT = { notAllAnswered: 2, detached: 130 } as const;
 
-interface Flags {
+interface Flags extends Omit<ChosenOptions, 'ranks'> {
   wait?: boolean;
   out?: string;
-  method: RunOptions['method'];
-  anchor?: number;
-  passing?: number;
   new?: boolean;
   window?: number;
   priority?: number;
@@ -33,9 +31,7 @@ export function submitCommand(): Command {
     .argument('<file>', 'JSON lines: custom_id, document, question or questions, ...')
     .option('--wait', 'follow the batch until it has ended')
     .option('--out <dir>', 'then download output.jsonl, error.jsonl and _SUCCESS (implies --wait)')
-    .addOption(
-      new Option('--method <name>', 'how documents are run').choices(['full', 'star', 'apb']).default('apb'),
-    )
+    .addOption(new Option('--method <name>', 'how documents are run').choices(METHODS).default('apb'))
     .option('--ranks <n>', "ranks that share a document (default: the configuration's)", wholeNumber)
     .option(
       '--anchor <tokens>',
@@ -43,6 +39,24 @@ export function submitCommand(): Command {
       wholeNumber,
     )
     .option('--passing <tokens>', 'l_p, apb only (default: likewise)', wholeNumber)
+    .addOption(
+      new Option(
+        '--select <how>',
+        'how apb chooses what it passes on (default: heads when the model has them, otherwise spava)',
+      ).choices(SELECTS),
+    )
+    .addOption(
+      new Option(
+        '--blocks <how>',
+        "even, or balanced by the cohort's measured rates (default: even)",
+      ).choices(BLOCKS),
+    )
+    .addOption(
+      new Option(
+        '--ring-layout <name>',
+        'ring only (default: zigzag, with balanced blocks contiguous)',
+      ).choices(RING_LAYOUTS),
+    )
     .option('--new', 'make another batch even if the same one was submitted before')
     .option('--window <time>', 'end what still waits after this long as expired: 90m, 24h, 7d', parseWindow)
     .option('--priority <n>', '-100 to 100, higher runs first (default: 0)', parsePriority)
@@ -73,12 +87,12 @@ async function runSubmit(
   flags: Flags,
   { config, signal, ...deps }: CommandContext,
 ): Promise<void> {
-  const { method, anchor, passing } = flags;
+  const { method, anchor, passing, select, blocks, ringLayout } = flags;
   const submitted = await submit(deps, {
     file,
     modelDir: config.modelDir,
     headsFile: config.headsFile,
-    options: { method, ranks: config.ranks, anchor, passing },
+    options: { method, ranks: config.ranks, anchor, passing, select, blocks, ringLayout },
     isNew: flags.new,
     windowSeconds: flags.window,
     priority: flags.priority,
@@ -153,9 +167,15 @@ function keptOnes({ created, priority, expiresAt }: Submitted, flags: Flags): st
 
 function describeSubmitted({ id, created, options, totals, documentTokens }: Submitted): string {
   const { requests, questions, documents } = totals;
-  const sizes = options.method === 'apb' ? `, l_a ${options.anchor}, l_p ${options.passing}` : '';
+  const sizes =
+    options.method === 'apb'
+      ? `, l_a ${options.anchor}, l_p ${options.passing} by ${options.select}`
+      : options.ring_layout === null
+        ? ''
+        : `, ${options.ring_layout}`;
+  const blocks = options.blocks === 'balanced' ? ', balanced blocks' : '';
   const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`;
-  const how = `${options.method} on ${count(options.ranks, 'rank')}${sizes}`;
+  const how = `${options.method} on ${count(options.ranks, 'rank')}${sizes}${blocks}`;
   const what = `${count(requests, 'request')}, ${count(questions, 'question')}, ${count(documents, 'document')}, ${documentTokens} tokens; ${how}`;
   return created ? `submitted ${id}: ${what}` : `${id} was submitted before (--new makes another): ${what}`;
 }

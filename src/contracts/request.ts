@@ -49,13 +49,25 @@ export const chatBody = z.strictObject({
   metadata: metadata.optional(),
 });
 
+export const METHODS = ['full', 'ring', 'ulysses', 'star', 'apb'] as const;
+export const RING_LAYOUTS = ['contiguous', 'zigzag'] as const;
+export const BLOCKS = ['even', 'balanced'] as const;
+/** By retaining heads, by the query's own attention (training-free, Spava), or by chance (an ablation). */
+export const SELECTS = ['heads', 'spava', 'random'] as const;
+
 /** How a batch is run. Fixed at submission, part of the batch's identity. */
 export const runOptions = z.strictObject({
-  method: z.enum(['full', 'star', 'apb']),
+  method: z.enum(METHODS),
   ranks: z.int().min(1).max(64),
   /** l_a in tokens; null: star takes the block's length. */
   anchor: z.int().min(0).nullable(),
   /** l_p in tokens per passing block and KV head. */
   passing: z.int().min(0),
+  /** Ring alone. */
+  ring_layout: z.enum(RING_LAYOUTS).nullable(),
+  /** How the document is cut: into equal lengths, or into what the cohort's measured rates balance. */
+  blocks: z.enum(BLOCKS),
+  /** How passing rows are chosen, apb alone. */
+  select: z.enum(SELECTS).nullable(),
 });
 export type RunOptions = z.infer<typeof runOptions>;

@@ -52,9 +52,13 @@ export const execution = z.strictObject({
   generation: z.int(),
   epoch: z.int(),
   method: z.string(),
+  ring_layout: z.string().nullable(),
   ranks: z.int(),
+  /** Document tokens of each rank. */
+  blocks: z.array(z.int()),
   anchor: z.int().nullable(),
   passing: z.int(),
+  select: z.string().nullable(),
   backend: z.string(),
   version: z.string(),
   prefill_seconds: z.number(),
@@ -75,6 +79,22 @@ export const itemResult = z.strictObject({
 });
 export type ItemResult = z.infer<typeof itemResult>;
 
+/** How a work item ended a cohort. */
+export const engineDeath = z.strictObject({
+  cohort: z.string(),
+  generation: z.string(),
+  epoch: z.int(),
+  /** Unix seconds at which it was noticed: of a cohort that vanished whole, at the next claim. */
+  at: z.int(),
+  /** The rank at fault; null: not known. */
+  rank: z.int().nullable(),
+  /** `prepare`, `prefill` or `decode`, as last reported; null: not known. */
+  phase: z.string().nullable(),
+  code: z.string(),
+  message: z.string(),
+});
+export type EngineDeath = z.infer<typeof engineDeath>;
+
 /**
  * `failedReason` of a `documents` job, as JSON: why no request of the item has an answer.
  * `cancelled` and `expired` are ends of their own, not errors.
@@ -83,6 +103,8 @@ export const itemFailure = z.strictObject({
   end: z.enum(['failed', 'cancelled', 'expired']),
   code: z.string(),
   message: z.string(),
+  /** Of code POISON: the cohorts that it ended, oldest first. */
+  history: z.array(engineDeath).max(10).optional(),
 });
 export type ItemFailure = z.infer<typeof itemFailure>;
 

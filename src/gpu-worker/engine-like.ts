@@ -1,16 +1,23 @@
 /** What a rank needs of the engine (engine/engine.ts): tests of the protocol put a fake in its place. */
 
+import type { RunOptions } from '../contracts/request.js';
+
 export interface LayoutRequest {
-  method: 'full' | 'star' | 'apb';
+  method: RunOptions['method'];
   ranks: number;
   documentTokens: number;
   queryTokens: number;
   anchorLength?: number;
   passingLength: number;
+  ringLayout?: NonNullable<RunOptions['ring_layout']>;
+  /** One length per rank; even blocks unless given. */
+  blocks?: number[];
 }
 
 export interface Layout {
   blocks: { start: number; end: number }[];
+  /** Each rank's second piece (ring zigzag); empty pieces otherwise. */
+  mirrors: { start: number; end: number }[];
   /** How many leading document tokens the anchor holds. */
   anchorDocument: number;
   anchorLength: number;
@@ -30,6 +37,7 @@ export interface EngineLike {
     head: Uint32Array;
     block: Uint32Array;
     query: Uint32Array;
+    select?: NonNullable<RunOptions['select']>;
     collectiveTimeoutMs?: number;
     onProgress?: (progress: EngineProgress) => void;
   }): Promise<unknown>;

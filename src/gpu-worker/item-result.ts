@@ -10,7 +10,7 @@ export type ExecutionFacts = Pick<Execution, 'cohort' | 'generation' | 'epoch' |
 
 /** What the aggregator gets for an item that was run to its end. */
 export async function buildResult(
-  { item }: PreparedItem,
+  { item, blocks }: PreparedItem,
   output: RunOutput,
   facts: ExecutionFacts,
   decodeAnswer: (ids: readonly number[]) => Promise<string>,
@@ -38,14 +38,17 @@ export async function buildResult(
       };
     }),
   );
-  const { method, ranks, anchor, passing } = item.options;
+  const { method, ring_layout, ranks, anchor, passing, select } = item.options;
   const result: ItemResult = {
     execution: {
       ...facts,
       method,
+      ring_layout,
       ranks,
+      blocks,
       anchor,
       passing,
+      select,
       prefill_seconds: round(output.prefillSeconds),
       decode_seconds: round(output.decodeSeconds),
     },

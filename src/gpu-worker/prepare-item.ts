@@ -8,6 +8,7 @@ import { workItem, type WorkItem } from '../contracts/work-item.js';
 import { DocumentError, InfrastructureError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
+import { planBlocks, type Rates } from '../plan/blocks.js';
 import { groupQuestions } from '../text/question-groups.js';
 import type { Layout, LayoutRequest, ModelFacts } from './engine-like.js';
 
@@ -33,8 +34,10 @@ export interface Group {
 
 export interface PreparedItem {
   item: WorkItem;
-  /** This rank's block of the document. */
+  /** This rank's block of the document, and then its mirror. */
   block: Uint32Array;
+  /** Document tokens of each rank. */
+  blocks: number[];
   groups: Group[];
 }
 
@@ -44,6 +47,8 @@ export interface PrepareContext {
   ranks: number;
   facts: ModelFacts;
   digests: ModelDigests;
+  /** Of every rank, from the cohort's seal: all ranks plan with the same numbers. */
+  rates: Rates[];
   planLayout: (request: LayoutRequest) => Layout;
 }
 
@@ -72,20 +77,26 @@ export async function prepareItem(
     questions.map((question) => question.query),
     item.options,
   ).map((members) => members.map((at) => questions[at] as Question));
-  const layouts = groups.map((group) => layoutRequest(item, concat(group.map((q) => q.query)).length));
+  const blocks = plannedBlocks(context, item);
+  const layouts = groups.map((group) =>
+    layoutRequest(item, concat(group.map((q) => q.query)).length, blocks),
+  );
   const plans = layouts.map((layout) => context.planLayout(layout));
-  const own = plans[0]?.blocks[context.rank];
+  // Groups differ in their anchors alone.
+  const pieces = piecesOf(plans[0]);
+  const own = pieces[context.rank];
   if (own === undefined)
     throw new DocumentError('BAD_ITEM', `the layout has no block for rank ${context.rank}`);
   const heads = plans.map((plan) => (context.rank === 0 ? 0 : plan.anchorDocument));
   const [block, head] = await Promise.all([
-    fetchTokens(context, item, own.start, own.end, signal),
+    Promise.all(own.map(({ start, end }) => fetchTokens(context, item, start, end, signal))),
     fetchTokens(context, item, 0, Math.max(0, ...heads), signal),
     context.rank === 0 ? verifyDocument(context, item, signal) : undefined,
   ]);
   return {
     item,
-    block,
+    block: concat(block),
+    blocks: pieces.map((parts) => parts.reduce((sum, { start, end }) => sum + end - start, 0)),
     groups: groups.map((members, at) => ({
       layout: layouts[at] as LayoutRequest,
       head: head.subarray(0, heads[at]),
@@ -151,7 +162,24 @@ function checkLengths({ facts }: PrepareContext, item: WorkItem, questions: Ques
   }
 }
 
-function layoutRequest({ document, options }: WorkItem, queryTokens: number): LayoutRequest {
+/** Undefined: even blocks. */
+function plannedBlocks({ rates }: PrepareContext, { options, document }: WorkItem): number[] | undefined {
+  return options.blocks === 'balanced' ? planBlocks(options, document.tokens, rates) : undefined;
+}
+
+/** The document ranges of each rank, in the order in which it holds them. */
+function piecesOf(plan: Layout | undefined): { start: number; end: number }[][] {
+  return (plan?.blocks ?? []).map((block, rank) => {
+    const mirror = plan?.mirrors[rank];
+    return mirror === undefined || mirror.end === mirror.start ? [block] : [block, mirror];
+  });
+}
+
+function layoutRequest(
+  { document, options }: WorkItem,
+  queryTokens: number,
+  blocks: number[] | undefined,
+): LayoutRequest {
   return {
     method: options.method,
     ranks: options.ranks,
@@ -159,6 +187,8 @@ function layoutRequest({ document, options }: WorkItem, queryTokens: number): La
     queryTokens,
     anchorLength: options.anchor ?? undefined,
     passingLength: options.passing,
+    ringLayout: options.ring_layout ?? undefined,
+    blocks,
   };
 }
 

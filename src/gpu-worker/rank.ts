@@ -1,6 +1,7 @@
 import type { Logger } from '../platform/logger.js';
 import type { Timings } from '../platform/timings.js';
 import type { EngineLike } from './engine-like.js';
+import type { Rates } from '../plan/blocks.js';
 import { CohortLostError } from './errors.js';
 import { prepareFailure, runFailure } from './failures.js';
 import type { AbortCause, Ticket } from './messages.js';
@@ -11,7 +12,7 @@ import { runItem, type RunOutput } from './run-item.js';
 
 export interface RankOptions {
   engine: EngineLike;
-  context: PrepareContext;
+  context: Omit<PrepareContext, 'rates'>;
   timings: Timings;
   logger: Logger;
   dispatch: (input: Input) => void;
@@ -29,6 +30,8 @@ interface Hand {
 /** The engine's side of a rank, leader or follower: it does what the protocol says and tells it the result. */
 export class Rank {
   private hand: Hand | null = null;
+  /** By rank. */
+  private rates: Rates[] = [];
   private readonly aborting = new AbortController();
   private busy: Promise<void> = Promise.resolve();
 
@@ -40,7 +43,9 @@ export class Rank {
   connect(generation: string, roster: Roster, secret: string, stopTokens: number[]): void {
     const { engine, context, timings, dispatch } = this.options;
     this.stopTokens = stopTokens;
-    const peers = Array.from({ length: context.ranks }, (_, rank) => roster[rank]?.address ?? '');
+    const members = Array.from({ length: context.ranks }, (_, rank) => roster[rank]);
+    const peers = members.map((member) => member?.address ?? '');
+    this.rates = members.flatMap((member) => member?.rates ?? []);
     this.track(async () => {
       try {
         await engine.connect({ rank: context.rank, peers, secret, deadlineMs: timings.join });
@@ -63,7 +68,12 @@ export class Rank {
     this.track(async () => {
       const { context, logger, dispatch } = this.options;
       try {
-        hand.prepared = await prepareItem(context, ticket.batch, ticket.item, hand.preparing.signal);
+        hand.prepared = await prepareItem(
+          { ...context, rates: this.rates },
+          ticket.batch,
+          ticket.item,
+          hand.preparing.signal,
+        );
         dispatch({ type: 'prepareEnded', run: ticket.run, failure: null });
       } catch (error) {
         if (hand.preparing.signal.aborted) return;

@@ -32,7 +32,13 @@ const announcement = z.strictObject({
 });
 export type Announcement = z.infer<typeof announcement>;
 
-const member = z.strictObject({ incarnation: z.string(), address: z.string(), pid: z.int() });
+const member = z.strictObject({
+  incarnation: z.string(),
+  address: z.string(),
+  pid: z.int(),
+  /** Measured by this rank at its start. The seal shows all ranks the same numbers to plan with. */
+  rates: z.strictObject({ rowSeconds: z.number().positive(), pairSeconds: z.number().positive() }),
+});
 export type Member = z.infer<typeof member>;
 const seal = z.record(z.string(), member);
 export type Roster = z.infer<typeof seal>;

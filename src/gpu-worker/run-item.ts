@@ -57,6 +57,7 @@ export async function runItem(
           head: group.head,
           block,
           query: group.query,
+          select: item.options.select ?? undefined,
           collectiveTimeoutMs,
           onProgress: ({ done, total }) =>
             onProgress?.({ phase: 'prefill', done: index * total + done, total: groups.length * total }),

@@ -38,6 +38,8 @@ export async function runWorker(config: Config, logger: Logger, signal: AbortSig
       rank === 0 ? loadTokenizer(modelDir) : undefined,
     ]);
     logger.info({ rank, ranks, backend: facts.backend, model: digests.model.slice(0, 12) }, 'model loaded');
+    const rates = await engine.measureRates();
+    logger.info({ ...rates }, 'rates measured');
     // A rank alone needs no listener; 0 is never dialled.
     const bound = ranks === 1 ? 0 : await engine.listen(host, port);
     const clean = await serve(
@@ -51,7 +53,12 @@ export async function runWorker(config: Config, logger: Logger, signal: AbortSig
         digests,
         tokenizer,
         logger,
-        self: { incarnation: randomBytes(8).toString('hex'), address: `${host}:${bound}`, pid: process.pid },
+        self: {
+          incarnation: randomBytes(8).toString('hex'),
+          address: `${host}:${bound}`,
+          pid: process.pid,
+          rates,
+        },
         fingerprint: {
           ranks,
           ...digests,

@@ -21,6 +21,13 @@ export class ConfigError extends LonghaulError {
   }
 }
 
+/** The model cannot be run in the way that was asked for. */
+export class UnsupportedError extends LonghaulError {
+  constructor(message: string) {
+    super('UNSUPPORTED', message);
+  }
+}
+
 /** One thing wrong with an input file, tied to its line (1-based; 0: the whole file) and field. */
 export interface InputProblem {
   line: number;

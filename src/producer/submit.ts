@@ -7,14 +7,14 @@ import type { BatchDeps } from '../batch/queues.js';
 import type { ManifestHeader } from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
 import { modelDigests } from '../text/model-digests.js';
-import { readMaxPositions } from '../text/model-limits.js';
+import { readModelLimits } from '../text/model-limits.js';
 import { modelName } from '../text/prompt.js';
 import { queryRoom } from '../text/question-groups.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { planBatch, type Resolved } from './build-batch.js';
 import { encodeQueries, type QueriedRequest } from './encode-queries.js';
 import { parseInput } from './parse-input.js';
-import { checkOptions, resolveOptions, type ChosenOptions } from './run-options.js';
+import { checkModel, checkOptions, resolveOptions, type ChosenOptions } from './run-options.js';
 import { Spool } from './spool.js';
 import { stageDocuments, type StageProgress } from './stage-documents.js';
 
@@ -74,11 +74,13 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
   const { file, modelDir, priority, windowSeconds, signal } = input;
   const parsed = await parseInput(file, spool, { model: await modelName(modelDir), signal });
   await input.onParsed?.();
-  const [tokenizer, maxPositions, digests] = await Promise.all([
+  const [tokenizer, { maxPositions, queryHeads }, digests] = await Promise.all([
     loadTokenizer(modelDir),
-    readMaxPositions(modelDir),
+    readModelLimits(modelDir),
     modelDigests(modelDir, input.headsFile, { signal }),
   ]);
+  const hasRetainingHeads = digests.heads !== null;
+  checkModel(input.options, { queryHeads, hasRetainingHeads });
   const requests = await encodeQueries(
     { file, spool, tokenizer },
     parsed,
@@ -108,6 +110,7 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
   const options = resolveOptions(input.options, tokenizer.prompt.defaults, {
     longestDocument: fitting.reduce((most, { document }) => Math.max(most, document.tokens), 0),
     longestQuery: requests.reduce((most, { longestQuery }) => Math.max(most, longestQuery), 0),
+    hasRetainingHeads,
   });
   const plan = await planBatch(spool, resolved, { file, options, digests, windowSeconds, priority });
   const id = await chooseId(deps, input, plan.content);
@@ -142,6 +145,7 @@ async function chooseId(
 function anchorRoom(chosen: ChosenOptions, tokenizer: Tokenizer): { room: number; anchor: number } {
   const { anchor } = chosen;
   if (anchor === undefined) return { room: Infinity, anchor: 0 };
-  const options = resolveOptions(chosen, tokenizer.prompt.defaults, { longestDocument: 0, longestQuery: 0 });
+  const sizes = { longestDocument: 0, longestQuery: 0, hasRetainingHeads: false };
+  const options = resolveOptions(chosen, tokenizer.prompt.defaults, sizes);
   return { room: queryRoom(options), anchor };
 }

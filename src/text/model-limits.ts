@@ -3,13 +3,20 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from '../platform/errors.js';
 
-const modelConfig = z.looseObject({ max_position_embeddings: z.int().min(1) });
+const modelConfig = z.looseObject({
+  max_position_embeddings: z.int().min(1),
+  num_attention_heads: z.int().min(1),
+});
 
-/**
- * How many positions the model was made for: document, query and answer together must not pass it.
- * @throws ConfigError when config.json is missing or does not say.
- */
-export async function readMaxPositions(modelDir: string): Promise<number> {
+/** What config.json says about the documents and cohorts that a model fits. */
+export interface ModelLimits {
+  /** Positions that the model was made for: document, query and answer together must not pass them. */
+  maxPositions: number;
+  queryHeads: number;
+}
+
+/** @throws ConfigError when config.json is missing or does not say. */
+export async function readModelLimits(modelDir: string): Promise<ModelLimits> {
   const path = join(modelDir, 'config.json');
   let value: unknown;
   try {
@@ -21,7 +28,11 @@ export async function readMaxPositions(modelDir: string): Promise<number> {
   }
   const parsed = modelConfig.safeParse(value);
   if (!parsed.success) {
-    throw new ConfigError(`${path} needs a whole number max_position_embeddings; correct it`);
+    const field = parsed.error.issues[0]?.path.join('.') ?? '';
+    throw new ConfigError(`${path} needs a whole number ${field}; correct it`);
   }
-  return parsed.data.max_position_embeddings;
+  return {
+    maxPositions: parsed.data.max_position_embeddings,
+    queryHeads: parsed.data.num_attention_heads,
+  };
 }

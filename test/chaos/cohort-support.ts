@@ -351,7 +351,15 @@ export class Bench {
   }
 }
 
-export const full = (ranks: number): RunOptions => ({ method: 'full', ranks, anchor: null, passing: 0 });
+export const full = (ranks: number): RunOptions => ({
+  method: 'full',
+  ranks,
+  anchor: null,
+  passing: 0,
+  ring_layout: null,
+  blocks: 'even',
+  select: null,
+});
 
 /** Token ids without special meaning, the same for the same seed. */
 export function documentOf(tokens: number, seed = 1): Uint32Array {

@@ -7,6 +7,7 @@ import { UnrecoverableError, Worker } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import type { Manifest } from '../../src/contracts/manifest.js';
+import type { RunOptions } from '../../src/contracts/request.js';
 import type { ItemFailure, ItemJob, ItemResult, WorkItem } from '../../src/contracts/work-item.js';
 import { runAggregator } from '../../src/aggregator/aggregator.js';
 import type { BatchDeps } from '../../src/batch/queues.js';
@@ -25,7 +26,15 @@ import { startRedis, startS3, trackLeaks, type RedisService, type S3Service } fr
 
 const hex = (text: string) => createHash('sha256').update(text).digest('hex');
 const digests = { model: hex('model'), tokenizer: hex('tokenizer'), heads: null };
-const options = { method: 'apb' as const, ranks: 4, anchor: 16, passing: 8 };
+const options: RunOptions = {
+  method: 'apb',
+  ranks: 4,
+  anchor: 16,
+  passing: 8,
+  ring_layout: null,
+  blocks: 'even',
+  select: 'heads',
+};
 
 export interface BatchShape {
   /** Requests of each work item. */
@@ -88,9 +97,12 @@ export function makeResult({ requests, document }: WorkItem, text = 'answer'): I
       generation: 1,
       epoch: 1,
       method: 'apb',
+      ring_layout: null,
       ranks: 4,
+      blocks: [250, 250, 250, 250],
       anchor: 16,
       passing: 8,
+      select: 'heads',
       backend: 'cpu',
       version: '0',
       prefill_seconds: 0.5,

@@ -1,6 +1,7 @@
 /** Cohorts of real rank processes over a real Redis and a real S3 server: from a queued item to its answers. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { raiseCancel } from '../../src/batch/flags.js';
+import type { RunOptions } from '../../src/contracts/request.js';
 import { workItem } from '../../src/contracts/work-item.js';
 import { objectKeys } from '../../src/platform/keys.js';
 import {
@@ -50,18 +51,72 @@ describe('a cohort', () => {
     expect(single).toHaveLength(2);
   });
 
-  it.each([2, 4])('of %i ranks gives the same answers for `full`', async (ranks) => {
+  it.each([2, 4])('of %i ranks gives the same answers by every exact method', async (ranks) => {
     bench.cohort(ranks);
-    const id = await bench.submit(full(ranks), [{ document, questions: [question, [99, 98, 97]] }]);
-    expect(texts(await bench.answered(id))).toEqual(single);
+    const ring: RunOptions = { ...full(ranks), method: 'ring', ring_layout: 'contiguous' };
+    const ulysses: RunOptions = { ...full(ranks), method: 'ulysses' };
+    const items = [{ document, questions: [question, [99, 98, 97]] }];
+    const ways: RunOptions[] = [
+      full(ranks),
+      { ...full(ranks), blocks: 'balanced' },
+      ring,
+      { ...ring, ring_layout: 'zigzag' },
+      { ...ring, blocks: 'balanced' },
+      ...(ranks === 2 ? [ulysses] : []),
+    ];
+    for (const options of ways) {
+      const result = await bench.answered(await bench.submit(options, items));
+      expect(texts(result)).toEqual(single);
+      const { method, ring_layout, blocks } = result.execution;
+      expect({ method, ring_layout }).toEqual({ method: options.method, ring_layout: options.ring_layout });
+      expect(blocks).toHaveLength(ranks);
+      expect(blocks.reduce((a, b) => a + b, 0)).toBe(1000);
+      if (options.blocks === 'even') expect(Math.max(...blocks) - Math.min(...blocks)).toBeLessThanOrEqual(1);
+      else for (const block of blocks.slice(0, -1)) expect(block % 16).toBe(0);
+    }
+    if (ranks === 2) return;
+    expect(await bench.failed(await bench.submit(ulysses, items))).toMatchObject({
+      code: 'ENGINE_UNSUPPORTED',
+      message: expect.stringContaining("4 ranks do not divide the model's 2") as unknown,
+    });
+    // The cohort works on.
+    expect(texts(await bench.answered(await bench.submit(full(ranks), items)))).toEqual(single);
+  });
+
+  it('balances blocks by its measured rates: later ranks see more, and hold less', async () => {
+    bench.cohort(2);
+    const items = [{ document: documentOf(6000), questions: [question] }];
+    const apb = { ...full(2), method: 'apb' as const, anchor: 1024, passing: 512, select: 'heads' as const };
+    const [even, balanced, exact] = await Promise.all(
+      [apb, { ...apb, blocks: 'balanced' as const }, { ...full(2), blocks: 'balanced' as const }].map(
+        async (options) => (await bench.answered(await bench.submit(options, items))).execution.blocks,
+      ),
+    );
+    expect(even).toEqual([3000, 3000]);
+    for (const blocks of [balanced, exact]) {
+      expect(blocks?.[0]).toBeGreaterThan(3100);
+      expect((blocks?.[0] ?? 0) + (blocks?.[1] ?? 0)).toBe(6000);
+    }
+  });
+
+  it('selects as it is told, and the outcome says so', async () => {
+    bench.cohort(2);
+    for (const select of ['heads', 'spava', 'random'] as const) {
+      const options: RunOptions = { ...full(2), method: 'apb', anchor: 32, passing: 16, select };
+      const id = await bench.submit(options, [{ document, questions: [question] }]);
+      expect((await bench.answered(id)).execution).toMatchObject({ method: 'apb', select });
+    }
   });
 
   it('runs apb and star, several items, and questions in groups', async () => {
     bench.cohort(2);
     const questions = [0, 1, 2, 3, 4].map((i) => question.map((token) => token + i));
     const items = [1, 2, 3].map((seed) => ({ document: documentOf(500, seed), questions }));
-    const apb = await bench.submit({ method: 'apb', ranks: 2, anchor: 32, passing: 16 }, items);
-    const star = await bench.submit({ method: 'star', ranks: 2, anchor: null, passing: 0 }, items);
+    const apb = await bench.submit(
+      { ...full(2), method: 'apb', anchor: 32, passing: 16, select: 'heads' },
+      items,
+    );
+    const star = await bench.submit({ ...full(2), method: 'star' }, items);
     for (const id of [apb, star]) {
       for (const item of [0, 1, 2]) {
         const result = await bench.answered(id, item);

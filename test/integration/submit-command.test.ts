@@ -54,7 +54,7 @@ test('prints the id, with --json everything, and says what was submitted before'
   await first.done;
   expect(first.written.stdout).toMatch(/^batch_[0-9a-f]{32}\n$/);
   expect(first.written.stderr).toMatch(
-    /^submitted batch_\w+: 1 request, 1 question, 1 document, 11 tokens; apb on 2 ranks, l_a 32, l_p 16/m,
+    /^submitted batch_\w+: 1 request, 1 question, 1 document, 11 tokens; apb on 2 ranks, l_a 32, l_p 16 by spava/m,
   );
   vi.restoreAllMocks();
 
@@ -63,7 +63,7 @@ test('prints the id, with --json everything, and says what was submitted before'
   expect(JSON.parse(second.written.stdout)).toMatchObject({
     id: first.written.stdout.trim(),
     created: false,
-    options: { method: 'apb', ranks: 2, anchor: 32, passing: 16 },
+    options: { method: 'apb', ranks: 2, anchor: 32, passing: 16, select: 'spava', blocks: 'even' },
     totals: { requests: 1 },
   });
   expect(second.written.stderr).toMatch(/was submitted before \(--new makes another\)/);
@@ -78,11 +78,13 @@ test('flags reach the batch', async () => {
     '3',
     '--anchor',
     '48',
+    '--blocks',
+    'balanced',
     '--json',
   );
   await done;
   expect(JSON.parse(written.stdout)).toMatchObject({
-    options: { method: 'star', ranks: 3, anchor: 48, passing: 0 },
+    options: { method: 'star', ranks: 3, anchor: 48, passing: 0, blocks: 'balanced', select: null },
   });
 });
 

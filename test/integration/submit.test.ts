@@ -180,7 +180,10 @@ describe('a batch', () => {
   });
 
   test('of a document of 1,000,000 characters', async () => {
-    await writeFile(join(modelDir, 'config.json'), '{"max_position_embeddings": 1048576}');
+    await writeFile(
+      join(modelDir, 'config.json'),
+      '{"max_position_embeddings": 1048576, "num_attention_heads": 4}',
+    );
     const text = 'The grass is green. The sky is blue. The sun is yellow. '.repeat(17_858);
     expect(text.length).toBeGreaterThan(1_000_000);
     await writeFile(join(directory, 'long.txt'), text);

@@ -1,29 +1,32 @@
 import { expect, test } from 'vitest';
 import { closest } from '../../src/producer/closest.js';
-import { resolveOptions, type ChosenOptions } from '../../src/producer/run-options.js';
+import { checkModel, resolveOptions, type ChosenOptions } from '../../src/producer/run-options.js';
 import { queryRoom } from '../../src/text/question-groups.js';
 
 const defaults = { anchor_per_block: 0.25, passing_per_block: 0.125 };
-const sizes = { longestDocument: 30_000, longestQuery: 20 };
+const sizes = { longestDocument: 30_000, longestQuery: 20, hasRetainingHeads: true };
+const plain = { anchor: null, passing: 0, ring_layout: null, blocks: 'even', select: null };
 const resolve = (chosen: Partial<ChosenOptions>, s = sizes) =>
   resolveOptions({ method: 'apb', ranks: 4, ...chosen }, defaults, s);
 
 test('defaults follow the longest document, in multiples of 16', () => {
-  expect(resolve({})).toEqual({ method: 'apb', ranks: 4, anchor: 1888, passing: 944 });
-  expect(resolve({ anchor: 100, passing: 0 })).toEqual({ method: 'apb', ranks: 4, anchor: 100, passing: 0 });
+  const apb = { ...plain, method: 'apb', ranks: 4, select: 'heads' };
+  expect(resolve({})).toEqual({ ...apb, anchor: 1888, passing: 944 });
+  expect(resolve({ anchor: 100, passing: 0 })).toEqual({ ...apb, anchor: 100 });
   expect(resolve({ anchor: 0 }).anchor).toBe(0);
 });
 
 test('a default anchor takes the longest query', () => {
   for (const longestQuery of [1, 15, 16, 17, 33, 500]) {
-    const options = resolve({}, { longestDocument: 100, longestQuery });
+    const options = resolve({}, { ...sizes, longestDocument: 100, longestQuery });
     expect(queryRoom(options)).toBeGreaterThanOrEqual(longestQuery);
   }
 });
 
 test('other methods pass nothing', () => {
-  expect(resolve({ method: 'full' })).toEqual({ method: 'full', ranks: 4, anchor: null, passing: 0 });
-  expect(resolve({ method: 'star' })).toEqual({ method: 'star', ranks: 4, anchor: null, passing: 0 });
+  expect(resolve({ method: 'full' })).toEqual({ ...plain, method: 'full', ranks: 4 });
+  expect(resolve({ method: 'ulysses' })).toEqual({ ...plain, method: 'ulysses', ranks: 4 });
+  expect(resolve({ method: 'star' })).toEqual({ ...plain, method: 'star', ranks: 4 });
   expect(resolve({ method: 'star', anchor: 64 }).anchor).toBe(64);
 });
 
@@ -32,6 +35,51 @@ test('options that contradict the method or their range are refused', () => {
   expect(() => resolve({ method: 'full', anchor: 5 })).toThrow('--anchor 5 belongs to');
   expect(() => resolve({ ranks: 65 })).toThrow('--ranks 65 must be a whole number from 1 to 64');
   expect(() => resolve({ anchor: -1 })).toThrow('--anchor -1');
+});
+
+test('a ring is zigzag, unless its blocks are balanced or a layout is named', () => {
+  const layout = (chosen: Partial<ChosenOptions>) => resolve({ method: 'ring', ...chosen }).ring_layout;
+  expect(layout({})).toBe('zigzag');
+  expect(layout({ ringLayout: 'contiguous' })).toBe('contiguous');
+  expect(layout({ blocks: 'balanced' })).toBe('contiguous');
+  expect(() => layout({ blocks: 'balanced', ringLayout: 'zigzag' })).toThrow('balances the ranks by itself');
+  expect(() => resolve({ ringLayout: 'zigzag' })).toThrow('--ring-layout zigzag belongs to --method ring');
+});
+
+test('blocks are even unless balanced ones are asked for', () => {
+  expect(resolve({}).blocks).toBe('even');
+  expect(resolve({ blocks: 'balanced' }).blocks).toBe('balanced');
+  expect(resolve({ method: 'star', blocks: 'balanced', anchor: 64 }).blocks).toBe('balanced');
+  expect(() => resolve({ method: 'star', blocks: 'balanced' })).toThrow('needs an --anchor');
+});
+
+test('a model without retaining heads selects by the query, and never silently by anything else', () => {
+  const none = { ...sizes, hasRetainingHeads: false };
+  expect(resolve({}).select).toBe('heads');
+  expect(resolve({}, none).select).toBe('spava');
+  expect(resolve({ select: 'random' }, none).select).toBe('random');
+  expect(() => resolve({ method: 'star', select: 'spava' })).toThrow(
+    '--select spava belongs to --method apb',
+  );
+
+  const check =
+    (chosen: Partial<ChosenOptions>, hasRetainingHeads = false, queryHeads = 12) =>
+    () =>
+      checkModel({ method: 'apb', ranks: 4, ...chosen }, { queryHeads, hasRetainingHeads });
+  expect(check({ select: 'heads' })).toThrow('use --select spava');
+  expect(check({ select: 'heads' }, true)).not.toThrow();
+  expect(check({ anchor: 0 })).toThrow('takes the query from the anchor');
+  expect(check({ anchor: 0, select: 'spava' }, true)).toThrow('takes the query from the anchor');
+  expect(check({ anchor: 0, passing: 0 })).not.toThrow();
+  expect(check({ anchor: 0 }, true)).not.toThrow();
+});
+
+test('ranks that do not divide the query heads are no ulysses', () => {
+  const check = (ranks: number) => () =>
+    checkModel({ method: 'ulysses', ranks }, { queryHeads: 12, hasRetainingHeads: false });
+  for (const ranks of [1, 2, 3, 4, 6, 12]) expect(check(ranks)).not.toThrow();
+  expect(check(5)).toThrow("5 ranks do not divide the model's 12; use a number of ranks that does");
+  expect(check(24)).toThrow(expect.objectContaining({ code: 'UNSUPPORTED' }));
 });
 
 test('hints name what was meant and nothing far-fetched', () => {

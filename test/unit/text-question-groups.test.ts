@@ -3,7 +3,15 @@ import { expect, test } from 'vitest';
 import type { RunOptions } from '../../src/contracts/request.js';
 import { groupQuestions, queryRoom } from '../../src/text/question-groups.js';
 
-const apb = (anchor: number | null, ranks = 4): RunOptions => ({ method: 'apb', ranks, anchor, passing: 0 });
+const apb = (anchor: number | null, ranks = 4): RunOptions => ({
+  method: 'apb',
+  ranks,
+  anchor,
+  passing: 0,
+  ring_layout: null,
+  blocks: 'even',
+  select: 'heads',
+});
 const queries = (...lengths: number[]) => lengths.map((length) => ({ length }));
 
 test('half of the anchor, and at least 16 tokens of document in it', () => {

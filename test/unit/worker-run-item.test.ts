@@ -17,10 +17,14 @@ function prepared(): PreparedItem {
     seed: 0,
   });
   const layout = { method: 'full', ranks: 1, documentTokens: 3, queryTokens: 1, passingLength: 0 } as const;
-  const item = { requests: [{ questions: [{}, {}, {}] }] } as unknown as WorkItem;
+  const item = {
+    options: { select: null },
+    requests: [{ questions: [{}, {}, {}] }],
+  } as unknown as WorkItem;
   return {
     item,
     block: tokens(7, 8, 9),
+    blocks: [3],
     groups: [
       { layout, head: tokens(), query: tokens(1, 2), questions: [question(0), question(1)] },
       { layout, head: tokens(), query: tokens(3), questions: [question(2)] },
