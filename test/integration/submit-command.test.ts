@@ -88,6 +88,14 @@ test('flags reach the batch', async () => {
   });
 });
 
+test('refuses what the model cannot be run with, before anything is stored', async () => {
+  const ulysses = await longhaul(good, '--method', 'ulysses', '--ranks', '3');
+  await expect(ulysses.done).rejects.toThrow("3 ranks do not divide the model's 2");
+  const heads = await longhaul(good, '--select', 'heads');
+  await expect(heads.done).rejects.toThrow('--select heads needs retaining heads');
+  expect(ulysses.written.stdout + heads.written.stdout).toBe('');
+});
+
 test('refuses a bad file with every problem', async () => {
   const bad = await longhaul(good + '{"custom_id":"b","documnet":"x","question":"q"}\n');
   await expect(bad.done).rejects.toThrow(
