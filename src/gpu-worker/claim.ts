@@ -6,7 +6,13 @@
 import { DelayedError, UnrecoverableError, WaitingError, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { endingOf } from '../batch/flags.js';
-import type { ItemFailure, ItemJob, ItemProgress, ItemResult } from '../contracts/work-item.js';
+import {
+  itemProgress,
+  type ItemFailure,
+  type ItemJob,
+  type ItemProgress,
+  type ItemResult,
+} from '../contracts/work-item.js';
 import { describeError, DocumentError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Timings } from '../platform/timings.js';
@@ -22,6 +28,8 @@ import { deferred, now, pause, within } from './wait.js';
 
 /** An item that took this many cohorts with it is not tried again. */
 const POISON_DEATHS = 3;
+/** The last of them are told. */
+const MAX_HISTORY = 10;
 
 export type StopReason = 'cancelled' | 'expired' | 'drain';
 
@@ -29,6 +37,7 @@ export interface ClaimDeps {
   redis: Redis;
   timings: Timings;
   logger: Logger;
+  cohort: string;
   generation: string;
   /** Offers the item to the cohort; the settlement comes through `settle`. */
   offer: (batch: string, item: number, epoch: number) => void;
@@ -59,8 +68,8 @@ export class Claim {
     private readonly job: Job<ItemJob, ItemResult>,
     private readonly token: string,
   ) {
-    const { timings, redis, generation } = deps;
-    this.mark = { generation, epoch: job.attemptsStarted };
+    const { timings, redis, cohort, generation } = deps;
+    this.mark = { cohort, generation, epoch: job.attemptsStarted };
     this.counters = new ItemCounters(redis, job.data.batch_id, job.data.item);
     this.lease = new Lease({
       extend: () => job.extendLock(token, timings.lock),
@@ -167,13 +176,27 @@ export class Claim {
 
   private async refuseHopeless(): Promise<void> {
     if (await this.isUnwanted(null)) throw this.end('cancelled');
-    const deaths = await this.counters.reckon();
+    const progress = itemProgress.safeParse(this.job.progress);
+    const deaths = await this.counters.reckon((epoch) =>
+      progress.data?.epoch === epoch ? progress.data.phase : null,
+    );
     if (deaths.length < POISON_DEATHS) return;
+    const history = deaths.slice(-MAX_HISTORY);
+    const told = history.map(
+      ({ epoch, generation, code, message }) =>
+        `epoch ${epoch}, generation ${generation}: ${code}: ${message}`,
+    );
     throw this.failure({
       end: 'failed',
       code: 'POISON',
-      message: `the item ended ${deaths.length} cohorts and is not tried again: ${deaths.join('; ')}`,
+      message: `the item ended ${deaths.length} cohorts and is not tried again: ${told.join('; ')}`,
+      history,
     });
+  }
+
+  /** As last reported. */
+  private phase(): string | null {
+    return this.reported.phase === '' ? null : this.reported.phase;
   }
 
   private async conclude(ticket: Ticket, settlement: Settlement): Promise<ItemResult> {
@@ -192,7 +215,7 @@ export class Claim {
         if (cause.code === 'LEASE_LOST') throw new LeaseLostError(cause.message);
         // Before GO there was no run that could have done it; `death` would count one all the same.
         if (this.run > 0 && isEngineDeath(cause)) {
-          await this.counters.death(this.mark, `${cause.code}: ${cause.message}`);
+          await this.counters.death(this.mark, { ...cause, phase: this.phase() });
         } else if (this.run > 0) await this.counters.end(this.mark);
         throw await this.giveBack(this.deps.timings.faultBackoffFirst);
       }
@@ -215,7 +238,8 @@ export class Claim {
     const { code, message, kind } = failure;
     if (kind === 'document') throw this.failure({ end: 'failed', code, message });
     // A defect of ours in this very item would come back for ever: it is counted like a death.
-    if (code === 'INTERNAL') await this.counters.death(this.mark, `${code}: ${message}`);
+    if (code === 'INTERNAL')
+      await this.counters.death(this.mark, { code, message, rank: null, phase: this.phase() });
     if (code === 'S3') this.deps.backOff(failure);
     const { faultBackoffFirst, faultBackoffLast } = this.deps.timings;
     const faults = await this.counters.infrastructureFault(failure);

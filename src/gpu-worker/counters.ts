@@ -8,13 +8,20 @@
  */
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
+import { unixNow } from '../batch/flags.js';
+import { engineDeath, type EngineDeath } from '../contracts/work-item.js';
 import { redisKeys } from '../platform/keys.js';
 import { execAll } from './redis-exec.js';
 
 const KEEP_MS = 30 * 24 * 3600 * 1000;
 
-const run = z.strictObject({ generation: z.string(), epoch: z.int() });
+/** Causes go through Redis in a job's failure, so they are cut. */
+const MAX_CAUSE = 500;
+
+const run = z.strictObject({ cohort: z.string(), generation: z.string(), epoch: z.int() });
 export type RunMark = z.infer<typeof run>;
+export type DeathCause = Pick<EngineDeath, 'rank' | 'phase' | 'code' | 'message'>;
+const death = engineDeath.omit({ cohort: true, generation: true, epoch: true });
 
 /** Takes the mark away only from the run that wrote it: a zombie must not clear its successor's. */
 const CLEAR = `
@@ -41,19 +48,24 @@ export class ItemCounters {
     this.key = redisKeys.item(batch, item);
   }
 
-  /** Counts the run that an earlier claim left behind, if any, and tells all deaths so far. */
-  async reckon(): Promise<string[]> {
+  /**
+   * Counts the run that an earlier claim left behind, if any, and tells all deaths so far, oldest first.
+   * `phaseOf` says how far the run of an epoch is known to have come.
+   */
+  async reckon(phaseOf: (epoch: number) => string | null): Promise<EngineDeath[]> {
     const left = await this.redis.hget(this.key, 'running');
     if (left !== null) {
-      const { generation, epoch } = run.parse(JSON.parse(left));
-      await this.death({ generation, epoch }, 'the cohort vanished during the run');
+      const mark = run.parse(JSON.parse(left));
+      const message = 'the cohort vanished during the run';
+      await this.death(mark, { code: 'VANISHED', message, rank: null, phase: phaseOf(mark.epoch) });
     }
     const all = await this.redis.hgetall(this.key);
-    return Object.entries(all).flatMap(([field, cause]) => {
-      if (!field.startsWith('death:')) return [];
-      const { generation, epoch } = run.parse(JSON.parse(field.slice('death:'.length)));
-      return [`epoch ${epoch}, generation ${generation}: ${cause}`];
-    });
+    const deaths = Object.entries(all).flatMap(([field, value]) =>
+      field.startsWith('death:')
+        ? [{ ...run.parse(JSON.parse(field.slice('death:'.length))), ...death.parse(JSON.parse(value)) }]
+        : [],
+    );
+    return deaths.sort((a, b) => a.epoch - b.epoch);
   }
 
   async begin(mark: RunMark): Promise<void> {
@@ -69,8 +81,9 @@ export class ItemCounters {
     await this.redis.del(this.key);
   }
 
-  async death(mark: RunMark, cause: string): Promise<void> {
-    await this.redis.eval(DEATH, 1, this.key, encode(mark), cause, KEEP_MS);
+  async death(mark: RunMark, cause: DeathCause): Promise<void> {
+    const value = { ...cause, message: cause.message.slice(0, MAX_CAUSE), at: unixNow() };
+    await this.redis.eval(DEATH, 1, this.key, encode(mark), JSON.stringify(value), KEEP_MS);
   }
 
   /** Returns how many infrastructure faults the item has met; `last_fault` is for people. */
@@ -86,8 +99,8 @@ export class ItemCounters {
   }
 }
 
-function encode({ generation, epoch }: RunMark): string {
-  return JSON.stringify({ generation, epoch });
+function encode({ cohort, generation, epoch }: RunMark): string {
+  return JSON.stringify({ cohort, generation, epoch });
 }
 
 /** Doubles from first to last. */

@@ -143,6 +143,7 @@ export class Leader {
         redis,
         timings: config.timings,
         logger: log,
+        cohort: config.cohort,
         generation,
         work,
         buildResult,
