@@ -5,7 +5,7 @@
 #include "document.h"
 #include "exact_attention.h"
 #include "forward.h"
-#include "random_selection.h"
+#include "passing_selection.h"
 
 namespace longhaul {
 namespace {
@@ -26,13 +26,10 @@ class Prefill {
 
  private:
   void embed();
-  void project(const Layer& layer, const Piece& piece, float* scores);
-  void select(int64_t layer);
-  void score_by_query();
+  void project(const Layer& layer, const Piece& piece, bool score);
   void share(int64_t layer);
   void share_passing();
   void attend(const Layer& layer, const Piece& piece, std::vector<Segment> context);
-  void record(int64_t layer, const std::vector<float>& scores, int64_t columns, int64_t first);
   void record_norms();
   size_t row_bytes() const { return static_cast<size_t>(kv_columns_) * backend_.element_bytes(); }
 
@@ -46,25 +43,15 @@ class Prefill {
   const size_t rank_;
   const int64_t kv_columns_;  // NK*D
   const int64_t chunk_;
-  bool by_heads_ = false;   // this rank selects with the retaining heads,
-  bool by_query_ = false;   // or by the query's attention,
-  bool by_chance_ = false;  // or by random scores; none of them: nobody would receive it
-  int query_source_ = -1;   // by query: the first rank whose anchor has the query; -1: nobody scores
-
   Document document_;
   Piece anchor_, block_, mirror_;
   std::unique_ptr<ExactAttention> exact_;  // ring and ulysses, of several ranks
   Forward forward_;
-  Rows x_;                    // [T, C] residual stream; T = anchor rows + block rows
-  Rows q_;                    // [T, NQ*D]
-  Rows attention_;            // [chunk, NQ*D]
-  OwnedKeyValues anchor_kv_;  // [anchor rows, NK*D] twice
-  BufferPtr scores_;          // [NK, T] float32, then pooled in place
-  BufferPtr chunk_scores_;    // [NK, chunk] float32
-  Rows query_q_;              // [L, NQ*D] of the query, rotated to behind the document (query_source_)
-  BufferPtr mean_query_;      // [NK*D] float32
-  BufferPtr indices_;         // [NK, passing] int32, counted from the block's first row + selected_from_
-  int64_t selected_from_ = 0;
+  std::optional<PassingSelection> selection_;
+  Rows x_;                          // [T, C] residual stream; T = anchor rows + the rank's rows
+  Rows q_;                          // [T, NQ*D]
+  Rows attention_;                  // [chunk, NQ*D]
+  OwnedKeyValues anchor_kv_;        // [anchor rows, NK*D] twice
   BufferPtr received_;              // apb: per rank [passing, NK*D] keys, then values
   OwnedKeyValues all_;              // full: [document, NK*D] twice
   std::vector<KeyValues> earlier_;  // what the ranks before this one passed on, in rank order
@@ -96,24 +83,7 @@ Prefill::Prefill(const Model& model, Exchange& exchange, const PrefillRequest& r
   q_ = allocate_rows(backend_, rows, wide);
   attention_ = allocate_rows(backend_, chunk_, wide);
 
-  // A trace also wants the scores where nothing is passed.
-  const bool sends = method == Method::Apb && rank_ + 1 < layout.blocks.size() && block_.rows > 0;
-  const bool wanted = sends && (layout.passing[rank_] > 0 || control.trace);
-  by_chance_ = wanted && request.select == Select::Random;
-  by_heads_ = wanted && request.select == Select::Heads && model.has_retaining_heads;
-  const bool passes = std::any_of(layout.passing.begin(), layout.passing.end(), [](int64_t n) { return n > 0; });
-  if (passes && request.select == Select::Spava)
-    for (int r = exchange.size() - 1; r > 0; --r)
-      if (layout.rows(static_cast<size_t>(r)) > 0) query_source_ = r;
-  by_query_ = wanted && query_source_ > 0;
-  const auto heads = static_cast<size_t>(heads_.key_value);
-  if (by_heads_ || by_query_) scores_ = allocate_bytes(backend_, heads * static_cast<size_t>(rows) * sizeof(float));
-  if (query_source_ > 0) mean_query_ = allocate_bytes(backend_, static_cast<size_t>(kv_columns_) * sizeof(float));
-  if (exchange.rank() == query_source_) query_q_ = allocate_rows(backend_, request.layout.query_tokens, wide);
-  if (by_heads_) {
-    chunk_scores_ = allocate_bytes(backend_, heads * static_cast<size_t>(chunk_) * sizeof(float));
-  }
-  indices_ = allocate_bytes(backend_, heads * static_cast<size_t>(layout.passing[rank_]) * sizeof(int32_t));
+  selection_.emplace(model, exchange, request, layout, control, anchor_.rows, chunk_);
   if (exchange.size() > 1 && method == Method::Ring) exact_ = make_ring(backend_, exchange, heads_, layout, chunk_);
   if (exchange.size() > 1 && method == Method::Ulysses) exact_ = make_ulysses(backend_, exchange, heads_, layout, chunk_);
   if (exchange.size() > 1 && method == Method::Full)
@@ -135,12 +105,10 @@ Document Prefill::run() {
     block_.kv = rows_of(backend_, own, 0, block_.rows);
     mirror_.kv = rows_of(backend_, own, block_.rows, mirror_.rows);
     const bool selects = !last || control_.trace;
-    float* scores = by_heads_ && selects ? static_cast<float*>(scores_->data()) : nullptr;
-    if (!last || scores || (query_source_ > 0 && selects)) project(layer, anchor_, scores);
-    project(layer, block_, scores);
-    project(layer, mirror_, nullptr);
-    if (query_source_ > 0 && selects) score_by_query();
-    if ((by_heads_ || by_query_ || by_chance_) && selects) select(i);
+    if (!last || (selects && selection_->reads_anchor())) project(layer, anchor_, selects);
+    project(layer, block_, selects);
+    project(layer, mirror_, false);
+    if (selects) selection_->choose(i, q_.view, anchor_.kv, block_.kv);
     if (!last && exact_) {
       const Matrix out = exact_->attend(q_.view, own);
       for_chunks(document_.rows, chunk_, [&](int64_t first, int64_t count) {
@@ -175,88 +143,22 @@ void Prefill::embed() {
   });
 }
 
-/// Fills the piece's keys and values, its rows of q and, where asked for, of the scores [NK, T].
-void Prefill::project(const Layer& layer, const Piece& piece, float* scores) {
+/// Fills the piece's keys and values, its rows of q and, where they are wanted, of the scores.
+void Prefill::project(const Layer& layer, const Piece& piece, bool score) {
+  float* chunk_scores = score ? selection_->chunk_scores() : nullptr;
   for_chunks(piece.rows, chunk_, [&](int64_t first, int64_t count) {
     const int64_t row = piece.row + first;
-    float* chunk_scores = scores ? static_cast<float*>(chunk_scores_->data()) : nullptr;
     forward_.project(layer, rows_of(backend_, x_.view, row, count), piece.position + first,
                      rows_of(backend_, q_.view, row, count), rows_of(backend_, piece.kv, first, count), chunk_scores);
-    if (!scores) return;
-    const size_t wide = static_cast<size_t>(x_.view.rows) * sizeof(float),
-                 narrow = static_cast<size_t>(count) * sizeof(float);
-    backend_.copy_rows(scores + row, wide, chunk_scores, narrow, narrow, heads_.key_value);
+    if (chunk_scores) selection_->keep_chunk(row, count);
   });
-}
-
-/// Spava's scores of [anchor | block], on ranks that select. The query's rows are the anchor's, rotated
-/// on to where the question will stand: behind the document. One rank's go to all, because rank 0 has
-/// no anchor, and so that all ranks select by the same numbers.
-void Prefill::score_by_query() {
-  auto* mean = static_cast<float*>(mean_query_->data());
-  if (exchange_.rank() == query_source_) {
-    const int64_t length = query_q_.view.rows;
-    const std::vector<int32_t> further(static_cast<size_t>(length),
-                                       static_cast<int32_t>(document_.tokens - layout_.anchor_query_at));
-    copy_matrix(backend_, query_q_.view, rows_of(backend_, q_.view, layout_.anchor_query_at, length));
-    backend_.rope(query_q_.view, heads_.query, further, model_.config.rope);
-    backend_.mean_query(query_q_.view, heads_, mean);
-  }
-  exchange_.broadcast(mean, static_cast<size_t>(kv_columns_) * sizeof(float), query_source_);
-  if (!by_query_) return;
-  auto* scores = static_cast<float*>(scores_->data());
-  backend_.query_scores(mean, anchor_.kv.keys, heads_, scores, x_.view.rows);
-  backend_.query_scores(mean, block_.kv.keys, heads_, scores + anchor_.rows, x_.view.rows);
-}
-
-/// Chooses this rank's passing block: fills indices_.
-void Prefill::select(int64_t layer) {
-  const int64_t rows = x_.view.rows, count = layout_.passing[rank_];
-  // Rank 0's first tokens are in the receivers' anchor already.
-  const int64_t first = rank_ == 0 ? std::min(layout_.anchor_document, block_.rows) : 0;
-  const Layout::Block& block = layout_.blocks[rank_];
-  if (by_chance_) {
-    const RandomSelection chosen =
-        select_random(request_.select_seed, layer, heads_.key_value, block.start, block.end, first, count);
-    if (count > 0) backend_.upload(indices_->data(), chosen.indices.data(), chosen.indices.size() * sizeof(int32_t));
-    backend_.synchronize();  // `chosen` ends here
-    selected_from_ = 0;
-    return record(layer, chosen.scores, block_.rows, 0);
-  }
-  auto* device = static_cast<float*>(scores_->data());
-  backend_.max_pool(device, heads_.key_value, rows);  // over [anchor | block]: the edge sees the anchor
-  if (count > 0)
-    backend_.top_indices(device, heads_.key_value, rows, anchor_.rows + first, count,
-                         static_cast<int32_t*>(indices_->data()));
-  selected_from_ = anchor_.rows;
-  if (!control_.trace) return;
-  std::vector<float> scores(static_cast<size_t>(heads_.key_value * rows));
-  backend_.download(scores.data(), device, scores.size() * sizeof(float));
-  record(layer, scores, rows, anchor_.rows);
-}
-
-/// Keeps the block's part, from column `first`, of scores [NK, columns], and the selection.
-void Prefill::record(int64_t layer, const std::vector<float>& scores, int64_t columns, int64_t first) {
-  if (!control_.trace) return;
-  std::vector<float>& kept = control_.trace->scores[static_cast<int>(layer)];
-  kept.clear();
-  for (int64_t h = 0; h < heads_.key_value; ++h)
-    kept.insert(kept.end(), scores.begin() + h * columns + first, scores.begin() + (h + 1) * columns);
-  std::vector<int32_t>& selected = control_.trace->selected[static_cast<int>(layer)];
-  selected.resize(static_cast<size_t>(heads_.key_value * layout_.passing[rank_]));
-  if (!selected.empty()) backend_.download(selected.data(), indices_->data(), selected.size() * sizeof(int32_t));
-  for (int32_t& index : selected) index += static_cast<int32_t>(block_.position - selected_from_);
 }
 
 /// Sets earlier_: what ranks before this one let it see of their blocks.
 void Prefill::share(int64_t layer) {
   earlier_.clear();
   if (exchange_.size() == 1 || request_.layout.method == Method::Star) return;
-  if (request_.layout.method == Method::Apb) {
-    // Spava without a query: no rank behind the first has a row that could receive something.
-    if (request_.select != Select::Spava || query_source_ > 0) share_passing();
-    return;
-  }
+  if (request_.layout.method == Method::Apb) return share_passing();
   std::vector<size_t> bytes;
   for (const Layout::Block& block : layout_.blocks)
     bytes.push_back(static_cast<size_t>(block.end - block.start) * row_bytes());
@@ -267,6 +169,7 @@ void Prefill::share(int64_t layer) {
 }
 
 void Prefill::share_passing() {
+  if (!selection_->passes()) return;
   auto* at = static_cast<std::byte*>(received_->data());
   std::vector<size_t> bytes;
   KeyValues own;
@@ -279,9 +182,7 @@ void Prefill::share_passing() {
     bytes.push_back(2 * half);
     at += 2 * half;
   }
-  if (own.keys.rows > 0)
-    backend_.gather(block_.kv, static_cast<const int32_t*>(indices_->data()), own.keys.rows, -selected_from_, heads_,
-                    own);
+  if (own.keys.rows > 0) selection_->gather(block_.kv, own);
   exchange_.gather(own.keys.data, received_->data(), bytes);
 }
 
