@@ -8,7 +8,7 @@ import type { ManifestHeader } from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
 import { modelDigests } from '../text/model-digests.js';
 import { readModelLimits } from '../text/model-limits.js';
-import { modelName } from '../text/prompt.js';
+import { modelName } from '../text/model-prompt.js';
 import { queryRoom } from '../text/question-groups.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { planBatch, type Resolved } from './build-batch.js';

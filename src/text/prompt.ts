@@ -6,8 +6,8 @@
  *
  * Only the three template parts may activate special tokens.
  */
-import { readFile } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from '../platform/errors.js';
 
@@ -29,9 +29,12 @@ const prompt = z.strictObject({
 });
 export type Prompt = z.infer<typeof prompt>;
 
-/** The name that an OpenAI line's `model` must give. @throws ConfigError like `readPrompt`. */
-export async function modelName(modelDir: string): Promise<string> {
-  return (await readPrompt(modelDir)).prompt.name ?? basename(resolve(modelDir));
+/** Whether a model directory says by itself how its prompts are made. */
+export async function hasPromptFile(modelDir: string): Promise<boolean> {
+  return stat(join(modelDir, PROMPT_FILE)).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** @throws ConfigError naming the file and every field that is wrong. */

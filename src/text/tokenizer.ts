@@ -1,232 +1,184 @@
 /**
- * The tokenizer of a model directory: `tokenizer.json` run by the official Rust library, whose
- * calls work on its own threads. Two instances are held. `full` knows the special tokens and sees
- * only the template of `longhaul.json`. `plain` knows none and sees everything that people wrote, so
- * a document that contains `<|eos|>` is text about `<|eos|>`.
+ * The tokenizer of a model directory: `tokenizer.json`, run by threads with the official Rust
+ * library, and the model's prompt. Special tokens become their ids in the prompt's own text only; a
+ * document that contains `<|eos|>` is text about `<|eos|>`.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Tokenizer as Encoder } from 'tokenizers';
-import { z } from 'zod';
-import { ConfigError, LonghaulError } from '../platform/errors.js';
-import { cutBeforeSpaces, isCuttable } from './cuts.js';
-import { readPrompt, type Prompt } from './prompt.js';
+import { ConfigError } from '../platform/errors.js';
+import { AnswerDecoder, type TokenBytes } from './byte-level.js';
+import { chatPieces, type ChatMessage } from './chat-template.js';
+import { EncoderPool } from './encoder-pool.js';
+import { concat } from './long-words.js';
+import { promptDigest, readModelPrompt, type ModelPrompt } from './model-prompt.js';
+import { readTokenizerFile } from './tokenizer-file.js';
 
-/** UTF-16 units encoded in one call: bounds memory, and how late an abort is noticed. */
-const PART_LENGTH = 1 << 20;
-
-const tokenizerFile = z.looseObject({
-  added_tokens: z
-    .array(z.looseObject({ id: z.int(), content: z.string(), special: z.boolean() }))
-    .default([]),
-  normalizer: z.looseObject({ type: z.string() }).nullish(),
-  pre_tokenizer: z.unknown(),
-  model: z.looseObject({
-    type: z.literal('BPE').optional(),
-    vocab: z.record(z.string(), z.int()),
-    merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
-    unk_token: z.string().nullish(),
-  }),
-});
-type TokenizerFile = z.infer<typeof tokenizerFile>;
+type Pieces = string | Iterable<string> | AsyncIterable<string>;
 
 export interface Tokenizer {
-  /** sha256 of tokenizer.json and longhaul.json: equal digests give equal ids. */
+  /** sha256 of tokenizer.json and the prompt: equal digests give equal ids. */
   readonly digest: string;
-  readonly prompt: Prompt;
+  readonly prompt: Pick<ModelPrompt, 'defaults'>;
   /** Ids that end an answer, to be given to the engine. */
   readonly stop: readonly number[];
-  /** Prefix and text; the text never becomes a special token. */
+  /** Prefix and text; the text never becomes a special token. @throws TextError like `streamDocument` */
   encodeDocument(text: string, signal?: AbortSignal): Promise<Uint32Array>;
   /**
-   * The same ids in runs, for text that comes in pieces (cut anywhere between characters): where the
-   * tokenizer has safe cuts, neither text nor ids are ever held whole.
+   * The same ids in runs, for text in pieces cut anywhere: neither text nor ids are held whole, but
+   * for tokenizers whose pre-tokenizer longhaul does not know.
+   * @throws TextError for half a surrogate pair, naming its UTF-16 index.
    */
-  streamDocument(pieces: AsyncIterable<string>, signal?: AbortSignal): AsyncGenerator<Uint32Array>;
+  streamDocument(pieces: Pieces, signal?: AbortSignal): AsyncGenerator<Uint32Array>;
   /** What goes into the anchor and after the document. */
   encodeQuery(question: string): Promise<number[]>;
+  /**
+   * A conversation: its last message is the question, those before it are the document, with their
+   * turns as the chat template marks them. Without a template their contents are joined by empty lines.
+   * @throws TemplateError when the template does not take these roles.
+   */
+  encodeChat(
+    messages: readonly ChatMessage[],
+    signal?: AbortSignal,
+  ): Promise<{ document: Uint32Array; query: number[] }>;
   /** An answer's text from the ids that the engine produced; the stop token may be among them. */
   decodeAnswer(ids: readonly number[]): Promise<string>;
+  /** For text as its tokens come; undefined when the tokenizer is not byte-level. */
+  answerDecoder(): AnswerDecoder | undefined;
+  /** Ends the threads. Optional: they end by themselves, and keep no process alive. */
+  close(): Promise<void>;
 }
 
 /** @throws ConfigError when a file of the directory is missing or does not fit. */
 export async function loadTokenizer(modelDir: string): Promise<Tokenizer> {
   const path = join(modelDir, 'tokenizer.json');
-  const { prompt, bytes: promptBytes } = await readPrompt(modelDir);
-  const bytes = await readTokenizerFile(path);
-  const file = parseTokenizerFile(path, bytes);
-  const { full, plain, reserved } = buildEncoders(path, file);
-  const ids = async (part: string) => (await full.encode(part, null, { addSpecialTokens: false })).getIds();
-  const [documentPrefix, queryPrefix, querySuffix] = await Promise.all([
-    ids(prompt.document_prefix),
-    ids(prompt.query_prefix),
-    ids(prompt.query_suffix),
-  ]);
-  const stop = prompt.stop.map((token) => {
-    const id = full.tokenToId(token);
-    if (id === null) {
-      throw new ConfigError(`stop token ${JSON.stringify(token)} of ${modelDir} is not in ${path}`);
-    }
-    return id;
-  });
-  const cuttable = hasKnownCuts(file);
-
-  async function* encodePlain(
-    pieces: AsyncIterable<string> | Iterable<string>,
-    signal?: AbortSignal,
-  ): AsyncGenerator<number[]> {
-    for await (const part of cuttable ? cutBeforeSpaces(pieces, PART_LENGTH) : joined(pieces)) {
-      signal?.throwIfAborted();
-      const found = (await plain.encode(part, null, { addSpecialTokens: false })).getIds();
-      const leaked = found.find((id) => reserved.has(id));
-      if (leaked !== undefined) {
-        throw new LonghaulError(
-          'SPECIAL_TOKEN_IN_TEXT',
-          `${path} turned plain text into the special token ${leaked}; this tokenizer cannot be used safely`,
-        );
-      }
-      yield found;
-    }
+  const [prompt, promptSha256] = await Promise.all([readModelPrompt(modelDir), promptDigest(modelDir)]);
+  const pool = new EncoderPool(path);
+  try {
+    return await open(modelDir, path, prompt, promptSha256, pool);
+  } catch (error) {
+    await pool.close();
+    throw error;
   }
+}
 
-  async function* streamDocument(
-    pieces: AsyncIterable<string> | Iterable<string>,
-    signal?: AbortSignal,
-  ): AsyncGenerator<Uint32Array> {
-    yield Uint32Array.from(documentPrefix);
-    for await (const part of encodePlain(pieces, signal)) yield Uint32Array.from(part);
+async function open(
+  modelDir: string,
+  path: string,
+  prompt: ModelPrompt,
+  promptSha256: string,
+  pool: EncoderPool,
+): Promise<Tokenizer> {
+  const templateIds = (text: string) => pool.withThread((thread) => thread.call('template', { text }));
+  const beforeDocument = await templateIds(prompt.before_document);
+  const beforeQuestion = await templateIds(prompt.before_question);
+  const afterQuestion = await templateIds(prompt.after_question);
+  const { sha256, bytes } = await pool.withThread(async (thread) => ({
+    sha256: await thread.call('load', {}),
+    bytes: (await thread.call('bytes', {})) ?? undefined,
+  }));
+  const stop = await stopIds(modelDir, path, prompt, pool);
+
+  const plain = async (text: string, signal?: AbortSignal) =>
+    concat(await collect(pool.encode(text, signal)));
+  async function* streamDocument(pieces: Pieces, signal?: AbortSignal): AsyncGenerator<Uint32Array> {
+    signal?.throwIfAborted();
+    yield beforeDocument.slice();
+    yield* pool.encode(pieces, signal);
   }
+  const encodeDocument = async (text: string, signal?: AbortSignal) =>
+    concat(await collect(streamDocument(text, signal)));
+  const encodeQuery = async (question: string) => [
+    ...beforeQuestion,
+    ...(await plain(question)),
+    ...afterQuestion,
+  ];
+  const turns = new Map<string, Promise<Uint32Array[]>>();
 
   return {
-    digest: digestOf(bytes, promptBytes),
+    digest: combined(sha256, promptSha256),
     prompt,
     stop,
     streamDocument,
-    async encodeDocument(text, signal) {
-      return join32(await collect(streamDocument([text], signal)));
+    encodeDocument,
+    encodeQuery,
+    async encodeChat(messages, signal) {
+      const { chat } = prompt;
+      const question = messages.at(-1)?.content ?? '';
+      if (chat === undefined) {
+        const text = messages.slice(0, -1).map(({ content }) => content);
+        return {
+          document: await encodeDocument(text.join('\n\n'), signal),
+          query: await encodeQuery(question),
+        };
+      }
+      // A template is asked once for each order of roles.
+      const roles = messages.map(({ role }) => role);
+      let around = turns.get(roles.join());
+      if (around === undefined) {
+        around = chatPieces(
+          chat,
+          roles.map((role) => ({ role, contents: 1 })),
+        ).then((pieces) => Promise.all(pieces.map(templateIds)));
+        turns.set(roles.join(), around);
+      }
+      const template = await around;
+      const parts: Uint32Array[] = [];
+      for (const [at, { content }] of messages.entries()) {
+        parts.push(template[at] ?? new Uint32Array(0), await plain(content, signal));
+      }
+      const [before = new Uint32Array(0), asked = new Uint32Array(0)] = parts.splice(-2);
+      return { document: concat(parts), query: [...before, ...asked, ...(template.at(-1) ?? [])] };
     },
-    async encodeQuery(question) {
-      return [...queryPrefix, ...(await collect(encodePlain([question]))).flat(), ...querySuffix];
+    async decodeAnswer(ids) {
+      const end = ids.findIndex((id) => stop.includes(id));
+      const text = await decode(pool, bytes, ids.slice(0, end === -1 ? undefined : end));
+      return prompt.spaceFirst && text.startsWith(' ') ? text.slice(1) : text;
     },
-    async decodeAnswer(answerIds) {
-      const end = answerIds.findIndex((id) => stop.includes(id));
-      const text = await full.decode(answerIds.slice(0, end === -1 ? undefined : end), true);
-      return text.startsWith(' ') ? text.slice(1) : text;
-    },
+    answerDecoder: () => (bytes === undefined ? undefined : new AnswerDecoder(bytes)),
+    close: () => pool.close(),
   };
 }
 
 /** The digest alone, for processes that need no encoder. */
 export async function tokenizerDigest(modelDir: string): Promise<string> {
-  const { bytes: promptBytes } = await readPrompt(modelDir);
-  return digestOf(await readTokenizerFile(join(modelDir, 'tokenizer.json')), promptBytes);
+  const bytes = await readTokenizerFile(join(modelDir, 'tokenizer.json'));
+  return combined(createHash('sha256').update(bytes).digest('hex'), await promptDigest(modelDir));
 }
 
-function digestOf(tokenizerBytes: Buffer, promptBytes: Buffer): string {
-  const sha256 = (bytes: Buffer | string) => createHash('sha256').update(bytes).digest('hex');
-  return sha256(`${sha256(tokenizerBytes)}\n${sha256(promptBytes)}\n`);
+function combined(tokenizerSha256: string, promptSha256: string): string {
+  return createHash('sha256').update(`${tokenizerSha256}\n${promptSha256}\n`).digest('hex');
 }
 
-async function readTokenizerFile(path: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    throw new ConfigError(`${path} cannot be read; modelDir must name a directory with a tokenizer.json`, {
-      cause,
-    });
+async function stopIds(
+  modelDir: string,
+  path: string,
+  { stopTokens, stopIds: named }: ModelPrompt,
+  pool: EncoderPool,
+): Promise<number[]> {
+  const ids = new Set(named);
+  for (const content of stopTokens) {
+    const id = await pool.withThread((thread) => thread.call('token', { content }));
+    if (id === null) {
+      throw new ConfigError(`stop token ${JSON.stringify(content)} of ${modelDir} is not in ${path}`);
+    }
+    ids.add(id);
   }
-}
-
-function parseTokenizerFile(path: string, bytes: Buffer): TokenizerFile {
-  let value: unknown;
-  try {
-    value = JSON.parse(bytes.toString('utf8'));
-  } catch (cause) {
-    throw new ConfigError(`${path} is not JSON; fetch it again`, { cause });
-  }
-  const parsed = tokenizerFile.safeParse(value);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
+  if (ids.size === 0) {
     throw new ConfigError(
-      `${path} is not a BPE tokenizer that longhaul can run (${issue?.path.join('.')}: ${issue?.message})`,
+      `${modelDir} does not say what ends an answer; give eos_token_id in its generation_config.json`,
     );
   }
-  return parsed.data;
+  return [...ids];
 }
 
-/**
- * `plain` loses the added tokens, and their spellings in the BPE vocabulary with the merges that
- * lead there: some trainers leave them in it, and `ignore_merges` would find them whole.
- */
-function buildEncoders(path: string, file: TokenizerFile) {
-  const base = { ...file, truncation: null, padding: null };
-  const added = new Set(file.added_tokens.map((token) => token.content));
-  // Unknown characters become unk_token inside the model, so it has to stay.
-  if (typeof file.model.unk_token === 'string') added.delete(file.model.unk_token);
-  const reserved = new Set(file.added_tokens.filter((t) => added.has(t.content)).map((t) => t.id));
-  const vocab = Object.fromEntries(Object.entries(file.model.vocab).filter(([token]) => !added.has(token)));
-  const merges = file.model.merges.filter((merge) => {
-    const [left = '', right = ''] = typeof merge === 'string' ? merge.split(' ') : merge;
-    return ![left, right, left + right].some((token) => added.has(token));
-  });
-  try {
-    return {
-      full: Encoder.fromString(JSON.stringify(base)),
-      plain: Encoder.fromString(
-        JSON.stringify({
-          ...base,
-          added_tokens: [],
-          model: { ...file.model, vocab, merges },
-          post_processor: null,
-        }),
-      ),
-      reserved,
-    };
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new ConfigError(`${path} is refused by the tokenizers library: ${reason}`, { cause });
-  }
+async function decode(pool: EncoderPool, bytes: TokenBytes | undefined, ids: number[]): Promise<string> {
+  if (bytes === undefined) return pool.withThread((thread) => thread.call('decode', { ids }));
+  const decoder = new AnswerDecoder(bytes);
+  return decoder.write(ids) + decoder.end();
 }
 
-const splitSequence = z.looseObject({
-  type: z.literal('Sequence'),
-  pretokenizers: z.tuple([
-    z.looseObject({ type: z.literal('Split'), pattern: z.strictObject({ Regex: z.string() }) }),
-    z.looseObject({
-      type: z.literal('ByteLevel'),
-      add_prefix_space: z.literal(false),
-      use_regex: z.literal(false),
-    }),
-  ]),
-});
-
-function hasKnownCuts(file: TokenizerFile): boolean {
-  const split = splitSequence.safeParse(file.pre_tokenizer);
-  const normalizer = file.normalizer?.type;
-  return (
-    split.success &&
-    isCuttable(split.data.pretokenizers[0].pattern.Regex) &&
-    (normalizer === undefined || normalizer === 'NFC')
-  );
-}
-
-async function* joined(pieces: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string> {
-  yield (await collect(pieces)).join('');
-}
-
-async function collect<T>(values: AsyncIterable<T> | Iterable<T>): Promise<T[]> {
+async function collect<T>(values: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const value of values) all.push(value);
-  return all;
-}
-
-function join32(parts: readonly Uint32Array[]): Uint32Array {
-  const all = new Uint32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
   return all;
 }

@@ -5,7 +5,6 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { Tokenizer as Encoder } from 'tokenizers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { cutBeforeSpaces } from '../../src/text/cuts.js';
 import { loadTokenizer, tokenizerDigest, type Tokenizer } from '../../src/text/tokenizer.js';
 import { makeTinyTokenizer } from '../fixtures/make-tiny-tokenizer.js';
 
@@ -104,44 +103,6 @@ describe('answers', () => {
 });
 
 describe('long documents', () => {
-  test('are cut where the ids of the parts are those of the whole', async () => {
-    const piece = fc.constantFrom(
-      'a',
-      'The',
-      '1',
-      '77',
-      '.',
-      '...',
-      "'s",
-      ' ',
-      '  ',
-      '\n',
-      '\r\n',
-      '\t',
-      'é',
-      '\u00a0',
-      '日本',
-      '🙂',
-      '\u0308',
-    );
-    const plain = async (text: string) => [...(await tokenizer.encodeDocument(text))].slice(1);
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(piece, { maxLength: 40 }),
-        fc.integer({ min: 1, max: 8 }),
-        async (pieces, size) => {
-          const text = pieces.join('');
-          const parts: string[] = [];
-          for await (const part of cutBeforeSpaces(pieces, size)) parts.push(part);
-          expect(parts.join('')).toBe(text);
-          expect(parts.slice(0, -1).every((part) => part.length >= size)).toBe(true);
-          expect((await Promise.all(parts.map(plain))).flat()).toEqual(await plain(text));
-        },
-      ),
-      { numRuns: 500 },
-    );
-  });
-
   test('of several parts equal one call of the library', async () => {
     const text = 'The sky is blue.\n\nHere we go.  The sun <|eos|> is yellow. '.repeat(45_000);
     const file = JSON.parse(await readFile(join(tiny, 'tokenizer.json'), 'utf8')) as TokenizerJson;
@@ -165,6 +126,23 @@ describe('long documents', () => {
     expect(runs.length).toBeGreaterThan(2);
     const ids = Buffer.concat(runs.map((run) => Buffer.from(run.buffer, run.byteOffset, run.byteLength)));
     expect(ids.equals(Buffer.from(expected.buffer))).toBe(true);
+  }, 60_000);
+
+  test('of a pre-tokenizer that is not known go to the library whole', async () => {
+    const gpt2 = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
+    const path = await variant('gpt2', (file) => (file.pre_tokenizer = gpt2));
+    const file = JSON.parse(await readFile(join(path, 'tokenizer.json'), 'utf8')) as TokenizerJson;
+    const library = Encoder.fromString(JSON.stringify({ ...file, added_tokens: [] }));
+    const text = 'The sky is blue.\n\nHere we go.  The sun is yellow. '.repeat(10_000);
+    const other = await loadTokenizer(path);
+    const ids = await other.encodeDocument(text);
+    expect(ids.length).toBeGreaterThan(100_000);
+    expect([...ids.subarray(1)]).toEqual((await library.encode(text)).getIds());
+    // The library would end the process over it.
+    await expect(other.encodeDocument('a' + ' '.repeat(1_000_001))).rejects.toThrow(
+      /1000001 characters of white space in a row/,
+    );
+    await other.close();
   }, 60_000);
 
   test('stop at an abort', async () => {
@@ -198,5 +176,32 @@ describe('files', () => {
     await expect(loadTokenizer(stop)).rejects.toThrow(/"<\|end\|>".*is not in/);
     await writeFile(join(stop, 'longhaul.json'), JSON.stringify({ ...prompt, stopp: [] }));
     await expect(loadTokenizer(stop)).rejects.toThrow(/stopp/);
+  });
+
+  const broken: [string, string | Buffer, RegExp][] = [
+    ['nothing', '', /is not JSON/],
+    ['a page of a web server', '<!doctype html>', /is not JSON/],
+    ['a Git LFS pointer', 'version https://git-lfs.github.com/spec/v1\n', /is not JSON/],
+    ['bytes that are not UTF-8', Buffer.from([0x7b, 0xff, 0x7d]), /is not JSON/],
+    ['a list', '[]', /top level/],
+    ['no model', '{}', /model/],
+    ['no vocabulary', '{"model": {"type": "BPE", "merges": []}}', /model\.vocab/],
+    ['an id that is text', '{"model": {"vocab": {"a": "1"}, "merges": []}}', /model\.vocab\.a/],
+    ['a negative id', '{"model": {"vocab": {"a": -1}, "merges": []}}', /model\.vocab\.a/],
+    ['a merge of three', '{"model": {"vocab": {"a": 1}, "merges": [["a", "b", "c"]]}}', /model\.merges\.0/],
+    ['dropout', '{"model": {"vocab": {"a": 1}, "merges": [], "dropout": 0.1}}', /dropout 0\.1/],
+    [
+      'a merge that leads nowhere',
+      '{"model": {"type": "BPE", "vocab": {"a": 1}, "merges": [["a", "b"]]}}',
+      /refused by the tokenizers library/,
+    ],
+  ];
+  test.each(broken)('of %s are refused by name', async (_, bytes, reason) => {
+    const path = await variant('broken', () => undefined);
+    await writeFile(join(path, 'tokenizer.json'), bytes);
+    const loading = loadTokenizer(path);
+    await expect(loading).rejects.toThrow(reason);
+    await expect(loading).rejects.toThrow(/broken\/tokenizer\.json/);
+    await expect(loading).rejects.toMatchObject({ code: 'CONFIG' });
   });
 });
