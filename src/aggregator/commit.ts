@@ -1,5 +1,6 @@
 import { UnrecoverableError, type Job, type Worker } from 'bullmq';
 import { mapConcurrently } from '../batch/concurrency.js';
+import { POISON, recordDead } from '../batch/dead.js';
 import { enqueueFinalise } from '../batch/enqueue.js';
 import { endingOf } from '../batch/flags.js';
 import type { IndexedManifest } from '../batch/manifest.js';
@@ -69,6 +70,10 @@ async function commitItem(
   const manifest = await manifestOf(context, id);
   const requests = manifest.items[item];
   if (requests === undefined) throw new UnrecoverableError(`batch ${id} has no work item ${item}`);
+  // Before the outcomes: whoever reads POISON there finds the history.
+  if (end !== undefined && 'end' in end && end.code === POISON) {
+    await recordDead(context.store, manifest, item, end, signal);
+  }
   const outcomes = toOutcomes(manifest.header, requests, end ?? (await endWithoutValue(context, manifest)));
   const committed = await mapConcurrently(
     outcomes,

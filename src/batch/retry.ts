@@ -9,8 +9,9 @@ import type { ObjectStore } from '../platform/object-store.js';
 import { batchId } from './batch-id.js';
 import { canonicalJson } from './canonical.js';
 import { mapConcurrently } from './concurrency.js';
-import { createBatch } from './create.js';
+import { createBatchFrom } from './create.js';
 import { keepDocuments } from './documents.js';
+import { draftOf } from './draft.js';
 import { unixNow } from './flags.js';
 import { readManifest, type IndexedManifest } from './manifest.js';
 import type { BatchDeps } from './queues.js';
@@ -29,7 +30,7 @@ export interface RetryInput {
   /** Another number of ranks: the source's cohort may be what was wrong. */
   ranks?: number;
   /** From now; default: as long as the source had. */
-  expiresHours?: number;
+  windowSeconds?: number;
   priority?: number;
   /** Draws a random id: another retry, whatever was retried before. */
   isNew?: boolean;
@@ -39,6 +40,7 @@ export interface Retried {
   id: string;
   /** False: the same requests had been retried in the same way before. */
   created: boolean;
+  /** Of a batch that was there, its own. */
   header: ManifestHeader;
 }
 
@@ -65,7 +67,8 @@ export async function retryBatch(
   // Before the manifest: whoever finds the retry finds it from its source too. Without a manifest it means nothing.
   const mark = canonicalJson({ retry: header.batch_id }) + '\n';
   await store.create(objectKeys.retry(sourceId, header.batch_id), mark, signal);
-  return { ...(await createBatch(deps, manifest, items, signal)), header };
+  const { created, header: kept } = await createBatchFrom(deps, draftOf(manifest, items), { signal });
+  return { id: kept.batch_id, created, header: kept };
 }
 
 async function chooseRequests(
@@ -95,7 +98,7 @@ async function buildRetry(
   store: ObjectStore,
   source: IndexedManifest,
   chosen: readonly ManifestRequest[],
-  { ranks, expiresHours, priority, isNew }: RetryInput,
+  { ranks, windowSeconds, priority, isNew }: RetryInput,
   signal?: AbortSignal,
 ): Promise<{ manifest: Manifest; items: WorkItem[] }> {
   const { header } = source;
@@ -111,12 +114,8 @@ async function buildRetry(
   const { digests } = header;
   const batch_id = batchId(isNew === true ? undefined : { retry_of, requests, options, digests });
   const created_at = unixNow();
-  const window =
-    expiresHours === undefined
-      ? header.expires_at === null
-        ? null
-        : header.expires_at - header.created_at
-      : Math.ceil(expiresHours * 3600);
+  const before = header.expires_at === null ? null : header.expires_at - header.created_at;
+  const window = windowSeconds ?? before;
   const expires_at = window === null ? null : created_at + window;
   const items = await mapConcurrently(
     [...itemOf],

@@ -3,6 +3,7 @@ import { describeError, LonghaulError } from '../platform/errors.js';
 import { VERSION } from '../platform/version.js';
 import { aggregatorCommand } from './aggregator.js';
 import { cancelCommand } from './cancel.js';
+import { deadCommand } from './dead.js';
 import { demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
 import { engineCommand } from './engine-check.js';
@@ -42,6 +43,7 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
     resultsCommand(),
     cancelCommand(),
     retryCommand(),
+    deadCommand(),
     demoCommand(),
     localCommand(),
     workerCommand(),

@@ -6,8 +6,9 @@ export function wholeNumber(text: string): number {
   return Number(text);
 }
 
-export function hours(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && value <= 24 * 365)) throw new InvalidArgumentError('must be above 0 and at most 8760');
-  return value;
+export function wholePriority(text: string): number {
+  if (!/^-?\d{1,3}$/.test(text) || Math.abs(Number(text)) > 100) {
+    throw new InvalidArgumentError('must be a whole number from -100 to 100');
+  }
+  return Number(text);
 }

@@ -1,12 +1,14 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { RETRYABLE, retryBatch, type RetryInput } from '../batch/retry.js';
+import { RETRYABLE, retryBatch, type Retried, type RetryInput } from '../batch/retry.js';
 import type { Unanswered } from '../batch/unanswered.js';
 import { printJson, printLine, withBatches } from './context.js';
-import { hours, wholeNumber } from './numbers.js';
+import { wholeNumber, wholePriority } from './numbers.js';
+import { parseWindow } from './window.js';
 
 export interface RetryFlags {
   ranks?: number;
-  expires?: number;
+  window?: number;
+  priority?: number;
   new?: boolean;
   json?: boolean;
 }
@@ -22,7 +24,9 @@ export function retryCommand(): Command {
     ] as Unanswered[]);
   return addRetryOptions(command).action(
     async (id: string, { only, ...flags }: RetryFlags & { only: Unanswered[] }, command: Command) => {
-      await runRetry(command, id, { only }, flags);
+      const input = { only, ...retryInput(flags) };
+      const retried = await withBatches(command, (context) => retryBatch(context, id, input, context.signal));
+      printRetried(retried, flags);
     },
   );
 }
@@ -31,10 +35,11 @@ export function addRetryOptions(command: Command): Command {
   return command
     .option('--ranks <n>', 'ranks that share a document (default: as before)', ranks)
     .option(
-      '--expires <hours>',
-      'end what still waits after this long as expired (default: as before)',
-      hours,
+      '--window <time>',
+      'end what still waits after this long as expired: 90m, 24h, 7d (default: as before)',
+      parseWindow,
     )
+    .option('--priority <n>', '-100 to 100, higher runs first (default: as before)', wholePriority)
     .option('--new', 'make another batch even if these requests were retried before')
     .option('--json', 'print one JSON object on stdout')
     .addHelpText(
@@ -43,23 +48,18 @@ export function addRetryOptions(command: Command): Command {
     );
 }
 
-export async function runRetry(
-  command: Command,
-  source: string,
-  chosen: Pick<RetryInput, 'only' | 'items'>,
-  flags: RetryFlags,
-): Promise<void> {
-  const input = { ...chosen, ranks: flags.ranks, expiresHours: flags.expires, isNew: flags.new };
-  const retried = await withBatches(command, (context) => retryBatch(context, source, input, context.signal));
-  const { id, created, header } = retried;
-  const { requests, documents } = header.totals;
+export function retryInput({ ranks, window, priority, ...flags }: RetryFlags): RetryInput {
+  return { ranks, windowSeconds: window, priority, isNew: flags.new };
+}
+
+export function printRetried({ id, created, header }: Retried, flags: RetryFlags): void {
+  const { retry_of, options, totals } = header;
   process.stderr.write(
     created
-      ? `retry of ${source}: ${requests} requests, ${documents} documents\n`
-      : `these requests of ${source} were retried before (--new makes another batch)\n`,
+      ? `retry of ${retry_of}: ${totals.requests} requests, ${totals.documents} documents\n`
+      : `these requests of ${retry_of} were retried before (--new makes another batch)\n`,
   );
-  if (flags.json === true)
-    printJson({ id, created, retry_of: source, options: header.options, totals: header.totals });
+  if (flags.json === true) printJson({ id, created, retry_of, options, totals });
   else printLine(id);
 }
 

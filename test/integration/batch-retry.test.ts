@@ -93,7 +93,7 @@ test('a retry has exactly the requests that failed, with their ids, queries, opt
   expect((await bench.ended(retry)).request_counts).toMatchObject({ total: 4, answered: 4 });
   const again = await retryBatch(bench.deps, id);
   expect(again).toMatchObject({ id: retry, created: false });
-  const other = await retryBatch(bench.deps, id, { isNew: true, ranks: 2, expiresHours: 1, priority: 7 });
+  const other = await retryBatch(bench.deps, id, { isNew: true, ranks: 2, windowSeconds: 3600, priority: 7 });
   expect(other.id).not.toBe(retry);
   expect(other.header).toMatchObject({ retry_of: id, options: { ranks: 2 }, priority: 7 });
   expect(other.header.expires_at).toBe(other.header.created_at + 3600);
