@@ -134,6 +134,27 @@ TEST("backend attention: logits of several hundred neither overflow nor lose the
   }
 }
 
+TEST("backend attention: a NaN reaches every row that sees it, and no other") {
+  Random random(7);
+  const Heads heads{2, 1, 32};
+  for (int64_t queries : {3, 40}) {
+    std::vector<Piece> pieces;
+    pieces.emplace_back(random, 700, heads, false);
+    pieces.emplace_back(random, queries, heads, true);
+    pieces[1].keys.at(1, 5) = NAN;  // row 0 does not see it
+    Rows q(random, queries, 64);
+    const Segment segments[] = {pieces[0].segment(), pieces[1].segment()};
+    each_backend([&](Backend& backend) {
+      Rows out(queries, 64);
+      std::vector<float> lse(static_cast<size_t>(queries * 2));
+      backend.attention(q.view(), segments, heads, out.view(), lse.data());
+      for (int64_t i = 0; i < queries; ++i)
+        for (int64_t j = 0; j < 64; ++j) CHECK(std::isnan(out.at(i, j)) == (i > 0));
+      for (int64_t i = 0; i < queries; ++i) CHECK(std::isnan(lse[static_cast<size_t>(2 * i)]) == (i > 0));
+    });
+  }
+}
+
 TEST("backend attention: the same bits from every number of threads and from every call") {
   for (const Table& table : tables()) {
     if (!table.present) continue;

@@ -2,6 +2,7 @@
 // without AVX-512 test the code that the AVX-512 table is made from.
 #define LONGHAUL_WIDTH 16
 #define LONGHAUL_ROWS 12
+#define LONGHAUL_LANE_ROWS 8
 #define LONGHAUL_KERNELS_NAME "16-wide on avx2"
 #include "backends/cpu/kernel_table.h"
 

@@ -1,16 +1,18 @@
 // Included once by each kernels_*.cpp, which defines LONGHAUL_WIDTH (floats in a vector),
-// LONGHAUL_ROWS (rows of the register tile) and LONGHAUL_KERNELS_NAME first.
+// LONGHAUL_ROWS and LONGHAUL_LANE_ROWS (rows of the register tiles of linear layers and of attention)
+// and LONGHAUL_KERNELS_NAME first.
 #pragma once
 
+#include "attention_kernel.h"
+#include "few_rows_kernel.h"
 #include "kernels.h"
 #include "matmul_kernel.h"
 #include "row_kernels.h"
-#include "softmax_kernel.h"
 
 namespace {
 
 constexpr longhaul::cpu::Kernels kernel_table = {
-    LONGHAUL_KERNELS_NAME, MR, NR, multiply, softmax_step, dots, weigh,
+    LONGHAUL_KERNELS_NAME, MR, NR, multiply, AR, pack_values, attend, softmax_step, dots, weigh,
     rmsnorm, rotate, silu, swiglu, scale_row, exp_row,
 };
 

@@ -8,10 +8,33 @@
 
 namespace longhaul::cpu {
 
+/// Attention works on 2^(s log2(e) - reference): this constant, everywhere.
+constexpr float kLog2E = 1.44269504f;
+/// Reference of a row that has seen no key. Finite, so that no difference of references is NaN.
+constexpr float kNoReference = -1e30f;
+/// How far scores may exceed the reference (a power of 2) before output and sum are rescaled.
+constexpr float kHeadroom = 11.f;
+
+/// Online softmax of one query row of one head per lane; NR lanes.
+struct LanePanel {
+  const float* q;    // [D, NR], scaled by 1/sqrt(D)
+  float* scores;     // [keys of a block, NR], working memory
+  float* out;        // [D, NR], unnormalised
+  float* reference;  // [NR], in powers of 2; kNoReference at first
+  float* sum;        // [NR]
+};
+
+/// Packed keys and values of one KV head.
+struct KeyBlock {
+  const float* keys;    // [size rounded up to AR, D]
+  const float* values;  // panels [ceil(D / AR)] of [size, AR], zero padded
+  int64_t size;
+};
+
 struct Kernels {
   const char* name;
   int64_t rows;     // MR: rows of the register tile of `multiply`
-  int64_t columns;  // NR: columns of that tile = width of a panel of B
+  int64_t columns;  // NR: columns of that tile = width of a panel of B = lanes of `attend`
 
   /// c [rows, n] (+)= a [rows, k] * B [k, n] + bias [n]; bias may be null.
   /// B comes in panels of NR columns, each [k, NR] dense, `panel_stride` floats apart. The last
@@ -20,7 +43,15 @@ struct Kernels {
                    int64_t panel_stride, int64_t n, float* c, int64_t ldc, const float* bias,
                    bool accumulate);
 
-  /// One step of online softmax for `rows` rows. s [rows, lds]: row i has `limits[i]` scores,
+  int64_t lane_rows;  // AR: rows of the register tiles of `attend`
+  /// v [keys, d], rows `ldv` apart -> KeyBlock::values.
+  void (*pack_values)(const float* v, int64_t ldv, int64_t keys, int64_t d, float* to);
+  /// Attention of a panel to the block's first `end` keys. Lane i sees those below limits[i], and
+  /// all of them below lowest_limit; limits null: every lane sees all.
+  void (*attend)(const LanePanel& panel, const KeyBlock& block, int64_t d, int64_t end, const float* limits,
+                 int64_t lowest_limit);
+
+  /// One step of online softmax for a few rows. s [rows, lds]: row i has `limits[i]` scores,
   /// which become exp(s - maximum[i]); columns limits[i] .. end become 0. maximum, sum [rows] and
   /// the unnormalised out [rows, d] are brought to the new maximum. lds covers `end` rounded up to
   /// a vector of 16.
@@ -44,7 +75,7 @@ struct Kernels {
   void (*swiglu)(const float* gate, const float* up, int64_t n, float* out);
   /// out [n] = scale * x.
   void (*scale)(const float* x, float scale, int64_t n, float* out);
-  /// out [n] = exp(x); 0 below -87.33, saturated above 88.37. Relative error below 2e-7.
+  /// out [n] = exp(x); 0 below -87.33, saturated above 88.37, NaN of NaN. Relative error below 2e-7.
   void (*exp)(const float* x, int64_t n, float* out);
 };
 

@@ -64,6 +64,31 @@ LONGHAUL_INLINE void store_part(float* x, int64_t n, const Vec& v) {
   for (int64_t i = 0; i < n; ++i) x[i] = v[i];
 }
 
+/// out [n] = f(x), f in place on a vector; out may be x.
+template <class F>
+LONGHAUL_INLINE void each_vector(const float* x, int64_t n, float* out, const F& f) {
+  Vec v;
+  int64_t i = 0;
+  for (; i + W <= n; i += W) {
+    load(x + i, v);
+    f(v);
+    store(out + i, v);
+  }
+  if (i < n) {
+    load_part(x + i, n - i, v);
+    f(v);
+    store_part(out + i, n - i, v);
+  }
+}
+
+void silu(float* x, int64_t n) {
+  each_vector(x, n, x, [](Vec& v) { silu_in_place(v); });
+}
+
+void exp_row(const float* x, int64_t n, float* out) {
+  each_vector(x, n, out, [](Vec& v) { exp_in_place(v); });
+}
+
 void swiglu(const float* gate, const float* up, int64_t n, float* out) {
   Vec g, u;
   int64_t i = 0;
@@ -78,36 +103,6 @@ void swiglu(const float* gate, const float* up, int64_t n, float* out) {
     load_part(up + i, n - i, u);
     silu_in_place(g);
     store_part(out + i, n - i, g * u);
-  }
-}
-
-void silu(float* x, int64_t n) {
-  Vec v;
-  int64_t i = 0;
-  for (; i + W <= n; i += W) {
-    load(x + i, v);
-    silu_in_place(v);
-    store(x + i, v);
-  }
-  if (i < n) {
-    load_part(x + i, n - i, v);
-    silu_in_place(v);
-    store_part(x + i, n - i, v);
-  }
-}
-
-void exp_row(const float* x, int64_t n, float* out) {
-  Vec v;
-  int64_t i = 0;
-  for (; i + W <= n; i += W) {
-    load(x + i, v);
-    exp_in_place(v);
-    store(out + i, v);
-  }
-  if (i < n) {
-    load_part(x + i, n - i, v);
-    exp_in_place(v);
-    store_part(out + i, n - i, v);
   }
 }
 

@@ -1,4 +1,4 @@
-// Online softmax, and the products of attention for few query rows.
+// Attention of a few query rows: products that read keys and values as they lie, and online softmax.
 #pragma once
 
 #include "vec.h"
