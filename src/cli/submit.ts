@@ -7,6 +7,7 @@ import { checkRedis } from '../platform/redis.js';
 import type { ChosenOptions } from '../producer/run-options.js';
 import type { StageProgress } from '../producer/stage-documents.js';
 import { submit, type Submitted } from '../producer/submit.js';
+import { sourcePolicy } from '../text/source-policy.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
 import { describeCounts, watchBatch } from './progress.js';
 import { parseWindow } from './window.js';
@@ -65,6 +66,7 @@ export function submitCommand(): Command {
       'the same key with the same content is one batch, also with --new; with other content it is an error',
       parseKey,
     )
+    .option('--document-root <dir>', 'refuse documents named by path that are not below this folder')
     .option('--allow-too-long', 'accept documents that the model cannot hold; their requests end as errors')
     .option('--json', 'print one JSON object on stdout')
     .addHelpText(
@@ -90,6 +92,7 @@ async function runSubmit(
   const { method, anchor, passing, select, blocks, ringLayout } = flags;
   const submitted = await submit(deps, {
     file,
+    policy: sourcePolicy(config),
     modelDir: config.modelDir,
     headsFile: config.headsFile,
     options: { method, ranks: config.ranks, anchor, passing, select, blocks, ringLayout },

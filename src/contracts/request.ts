@@ -5,11 +5,18 @@ export const MAX_QUESTIONS_PER_ITEM = 64;
 /** The answer tokens that one work item may produce: keeps a job's return value under 256 KB. */
 export const MAX_ANSWER_TOKENS_PER_ITEM = 16_384;
 
-/** Where a document's text comes from: inline, a file beside the input file, or an object in S3. */
+export const FORMATS = ['text', 'markdown', 'html'] as const;
+export type DocumentFormat = (typeof FORMATS)[number];
+const format = z.enum(FORMATS).optional();
+
+/** Schemes of `url` sources, each with something after it. */
+export const DOCUMENT_URL = /^(s3:\/\/[^/]+\/.+|https?:\/\/[^/?#]+.*)$/s;
+
+/** Where a document's text comes from: inline, a file beside the input file, an object in S3, or the web. */
 export const documentSource = z.union([
   z.string().min(1, 'the document is empty'),
-  z.strictObject({ path: z.string().min(1) }),
-  z.strictObject({ url: z.string().regex(/^s3:\/\/[^/]+\/.+/, 'must be s3://bucket/key') }),
+  z.strictObject({ path: z.string().min(1), format }),
+  z.strictObject({ url: z.string().regex(DOCUMENT_URL, 'must be s3://bucket/key or https://...'), format }),
 ]);
 
 const maxTokens = z.int().min(1).max(4096);

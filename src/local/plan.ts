@@ -60,7 +60,7 @@ export async function keep(former: StackPlan | undefined): Promise<Kept> {
 }
 
 export function settingsOf(kept: Kept, options: StackOptions): StackPlan['settings'] {
-  const settings: Partial<Settings> = {
+  const settings: StackPlan['settings'] = {
     redisUrl: `redis://:${kept.redisPassword}@127.0.0.1:${kept.redisPort}`,
     s3Endpoint: `http://127.0.0.1:${kept.s3Port}`,
     s3Bucket: bucket,
@@ -72,7 +72,7 @@ export function settingsOf(kept: Kept, options: StackOptions): StackPlan['settin
     threads: options.threads,
     modelDir: options.modelDir,
     profile: options.profile,
-  };
+  } satisfies Partial<Settings>;
   if (options.headsFile !== undefined) settings.headsFile = options.headsFile;
   return settings;
 }

@@ -1,5 +1,7 @@
 /** Checks one parsed line of an input file; pure. */
 import {
+  DOCUMENT_URL,
+  FORMATS,
   MAX_ANSWER_TOKENS_PER_ITEM,
   MAX_QUESTIONS_PER_ITEM,
   requestLine,
@@ -85,7 +87,8 @@ export function missingFields(
     .map((field) => ({ field: parent + field, message: 'is missing' }));
 }
 
-const DOCUMENT_FORMS = 'a text, {"path": "file"} or {"url": "s3://bucket/key"}';
+const DOCUMENT_FORMS = 'a text, {"path": "file"}, {"url": "https://..."} or {"url": "s3://bucket/key"}';
+const SOURCE_FIELDS = ['path', 'url', 'format'];
 
 /** By hand, because a union's issues do not say which of the three forms was meant. */
 function documentProblems(document: unknown): Problem[] {
@@ -96,18 +99,24 @@ function documentProblems(document: unknown): Problem[] {
     return at(`must be ${DOCUMENT_FORMS}, not ${describe(document)}`);
   }
   const source = document as Record<string, unknown>;
-  const unknown = Object.keys(source).filter((field) => field !== 'path' && field !== 'url');
-  if (unknown.length > 0) return unknown.map((field) => unknownField(field, 'document.', ['path', 'url']));
-  const [name, more] = Object.keys(source);
+  const unknown = Object.keys(source).filter((field) => !SOURCE_FIELDS.includes(field));
+  if (unknown.length > 0) return unknown.map((field) => unknownField(field, 'document.', SOURCE_FIELDS));
+  const { format, ...place } = source;
+  if (format !== undefined && !FORMATS.some((known) => known === format)) {
+    const message = `must be ${FORMATS.join(', ')}, not ${describe(format)}`;
+    return [{ field: 'document.format', message }];
+  }
+  const [name, more] = Object.keys(place);
   if (name === undefined || more !== undefined) return at(`must be ${DOCUMENT_FORMS}: one of them`);
-  const found = source[name];
+  const found = place[name];
   if (typeof found !== 'string' || found === '') {
     return [
       { field: `document.${name}`, message: `must be a text that is not empty, not ${describe(found)}` },
     ];
   }
-  if (name === 'url' && !/^s3:\/\/[^/]+\/.+/.test(found)) {
-    return [{ field: 'document.url', message: `must be s3://bucket/key, not ${describe(found)}` }];
+  if (name === 'url' && !(DOCUMENT_URL.test(found) && (found.startsWith('s3:') || URL.canParse(found)))) {
+    const message = `must be s3://bucket/key or https://..., not ${describe(found)}`;
+    return [{ field: 'document.url', message }];
   }
   if (name === 'path' && found.includes('\0')) {
     return [{ field: 'document.path', message: 'must not contain a NUL character' }];

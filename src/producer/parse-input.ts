@@ -6,8 +6,10 @@
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import type { DocumentFormat } from '../contracts/request.js';
 import { InputError, type InputProblem } from '../platform/errors.js';
-import { checkDocumentFile, MAX_DOCUMENT_BYTES, SourceError } from '../text/readers.js';
+import { checkDocumentFile, SourceError } from '../text/readers.js';
+import type { SourcePolicy } from '../text/source-policy.js';
 import { TextError, Utf8Decoder } from '../text/utf8.js';
 import { chatDocument, checkChatLine, isChatLine } from './chat-line.js';
 import { checkLine, questionBytes, type CheckedRequest } from './check-line.js';
@@ -18,8 +20,8 @@ import type { Place, Spool } from './spool.js';
 /** Where a request's document is. Equal keys: the same source, read once. */
 export type DocumentRef =
   | { kind: 'inline'; key: string; offset: number; bytes: number; sha256: string }
-  | { kind: 'path'; key: string; path: string }
-  | { kind: 'url'; key: string; url: string };
+  | { kind: 'path'; key: string; path: string; format?: DocumentFormat }
+  | { kind: 'url'; key: string; url: string; format?: DocumentFormat };
 
 /** What of a request is kept in memory: how much it asks for, but not what. */
 export interface ParsedRequest {
@@ -41,6 +43,7 @@ export type RequestText = Pick<
 export interface ParseOptions {
   /** The name of the model that OpenAI lines must ask for. */
   model: string;
+  policy: SourcePolicy;
   signal?: AbortSignal;
   maxLineBytes?: number;
 }
@@ -49,7 +52,7 @@ export interface ParseOptions {
 export async function parseInput(
   path: string,
   spool: Spool,
-  { model, signal, maxLineBytes = MAX_LINE_BYTES }: ParseOptions,
+  { model, policy, signal, maxLineBytes = MAX_LINE_BYTES }: ParseOptions,
 ): Promise<ParsedRequest[]> {
   const requests: ParsedRequest[] = [];
   const problems = new Problems();
@@ -58,7 +61,7 @@ export async function parseInput(
   const file = await openInput(path);
   try {
     for await (const line of readLines(file, { limit: maxLineBytes, signal })) {
-      const found = parseLine(line, maxLineBytes, model);
+      const found = parseLine(line, { limit: maxLineBytes, model, policy });
       if (found === undefined) continue;
       for (const problem of found.problems) problems.add({ line: line.line, ...problem });
       if (found.custom_id !== undefined) {
@@ -92,7 +95,7 @@ export async function parseInput(
   if (problems.total === 0 && requests.length === 0) {
     problems.add({ line: 0, field: 'file', message: 'has no requests; write one JSON object a line' });
   }
-  if (problems.total > 0) await checkPaths(dirname(path), requests, problems);
+  if (problems.total > 0) await checkPaths(dirname(path), requests, policy, problems);
   problems.throwIfAny(path);
   return requests;
 }
@@ -104,13 +107,14 @@ export async function parseInput(
 async function checkPaths(
   directory: string,
   requests: readonly ParsedRequest[],
+  policy: SourcePolicy,
   problems: Problems,
 ): Promise<void> {
   const checked = new Map<string, Promise<string | undefined>>();
   for (const { line, document } of requests) {
     if (document.kind !== 'path') continue;
     const { path } = document;
-    const check = checked.get(path) ?? problemOf(checkDocumentFile(directory, path));
+    const check = checked.get(path) ?? problemOf(checkDocumentFile(directory, path, policy));
     checked.set(path, check);
     const message = await check;
     if (message !== undefined) problems.add({ line, field: 'document.path', message });
@@ -151,7 +155,10 @@ interface LineResult {
 }
 
 /** Undefined for a blank line. */
-function parseLine(input: InputLine, limit: number, model: string): LineResult | undefined {
+function parseLine(
+  input: InputLine,
+  { limit, model, policy }: { limit: number; model: string; policy: SourcePolicy },
+): LineResult | undefined {
   const refuse = (message: string): LineResult => ({ problems: [{ field: 'line', message }] });
   const { bytes } = input;
   if (bytes === null) {
@@ -175,8 +182,8 @@ function parseLine(input: InputLine, limit: number, model: string): LineResult |
     return { problems: checked.problems, custom_id: isId(custom_id) ? custom_id : undefined };
   }
   const { request } = checked;
-  if (typeof request.document === 'string' && Buffer.byteLength(request.document) > MAX_DOCUMENT_BYTES) {
-    const message = `is larger than ${MAX_DOCUMENT_BYTES} bytes, the most one document may have; split it`;
+  if (typeof request.document === 'string' && Buffer.byteLength(request.document) > policy.maxBytes) {
+    const message = `is larger than ${policy.maxBytes} bytes (documentMaxBytes), the most one document may have; split it`;
     return { custom_id: request.custom_id, problems: [{ field: 'document', message }] };
   }
   return { custom_id: request.custom_id, request, problems: [] };
@@ -192,8 +199,9 @@ function documentRef(document: CheckedRequest['document'], offset: number, bytes
     const hash = sha256(document);
     return { kind: 'inline', key: `inline:${hash}`, offset, bytes, sha256: hash };
   }
-  if ('path' in document) return { kind: 'path', key: `path:${document.path}`, path: document.path };
-  return { kind: 'url', key: `url:${document.url}`, url: document.url };
+  const as = document.format === undefined ? '' : ` as ${document.format}`;
+  if ('path' in document) return { kind: 'path', key: `path:${document.path}${as}`, ...document };
+  return { kind: 'url', key: `url:${document.url}${as}`, ...document };
 }
 
 function sha256(text: string): string {

@@ -7,6 +7,7 @@ import { ConfigError, NotFoundError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { SourceError, streamDocumentFile, streamDocumentUrl } from '../text/readers.js';
+import type { SourcePolicy } from '../text/source-policy.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { QueriedRequest } from './encode-queries.js';
 import { readInlineDocument, type DocumentRef } from './parse-input.js';
@@ -35,6 +36,7 @@ export interface StageInput {
   tokenizer: Tokenizer;
   /** The input file; document paths are relative to its directory. */
   file: string;
+  policy: SourcePolicy;
   requests: readonly QueriedRequest[];
   /** The most document tokens that leave room for this request's queries and answers. */
   room: (request: QueriedRequest) => number;
@@ -139,13 +141,17 @@ async function readIds(
 }
 
 async function* open(
-  { store, file, signal }: StageInput,
+  { store, file, policy, signal }: StageInput,
   line: number,
   document: DocumentRef,
 ): AsyncGenerator<string> {
-  if (document.kind === 'inline') yield await readInlineDocument(file, line, document);
-  else if (document.kind === 'path') yield* streamDocumentFile(dirname(file), document.path, signal);
-  else yield* streamDocumentUrl(store, document.url, signal);
+  if (document.kind === 'inline') {
+    yield await readInlineDocument(file, line, document);
+    return;
+  }
+  const options = { policy, format: document.format, signal };
+  if (document.kind === 'path') yield* streamDocumentFile(dirname(file), document.path, options);
+  else yield* streamDocumentUrl(store, document.url, options);
 }
 
 function toLittleEndian(ids: Uint32Array): Buffer {

@@ -10,6 +10,7 @@ import { modelDigests } from '../text/model-digests.js';
 import { readModelLimits } from '../text/model-limits.js';
 import { modelName } from '../text/model-prompt.js';
 import { queryRoom } from '../text/question-groups.js';
+import type { SourcePolicy } from '../text/source-policy.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { planBatch, type Resolved } from './build-batch.js';
 import { encodeQueries, type QueriedRequest } from './encode-queries.js';
@@ -20,6 +21,8 @@ import { stageDocuments, type StageProgress } from './stage-documents.js';
 
 export interface SubmitInput {
   file: string;
+  /** Where documents may be read from. */
+  policy: SourcePolicy;
   modelDir: string;
   headsFile?: string;
   options: ChosenOptions;
@@ -71,8 +74,8 @@ export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submi
 }
 
 async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput): Promise<Submitted> {
-  const { file, modelDir, priority, windowSeconds, signal } = input;
-  const parsed = await parseInput(file, spool, { model: await modelName(modelDir), signal });
+  const { file, policy, modelDir, priority, windowSeconds, signal } = input;
+  const parsed = await parseInput(file, spool, { model: await modelName(modelDir), policy, signal });
   await input.onParsed?.();
   const [tokenizer, { maxPositions, queryHeads }, digests] = await Promise.all([
     loadTokenizer(modelDir),
@@ -93,6 +96,7 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
     store: deps.store,
     tokenizer,
     file,
+    policy,
     requests,
     room: input.allowTooLong === true ? () => Infinity : room,
     onProgress: input.onProgress,

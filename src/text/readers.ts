@@ -1,114 +1,124 @@
-/** Document sources as strict text: a file beside the input file, or an object in S3. */
-import { constants, open, type FileHandle } from 'node:fs/promises';
-import { resolve } from 'node:path';
-import { LonghaulError } from '../platform/errors.js';
+/** A document's source as text, piece by piece, so that a document need not fit into memory. */
+import type { DocumentFormat } from '../contracts/request.js';
 import type { ObjectStore } from '../platform/object-store.js';
-import { TextError, Utf8Decoder } from './utf8.js';
+import { decodeText, type CharsetHints } from './charset.js';
+import { openDocumentFile } from './document-file.js';
+import { formatOfAnswer, formatOfName } from './document-format.js';
+import { fetchDocument, type Fetched } from './fetch-document.js';
+import { htmlToText } from './html-text.js';
+import { markdownToText } from './markdown-text.js';
+import type { Resolver } from './public-address.js';
+import { SourceError, tooLarge } from './source-error.js';
+import { allowsObject, type SourcePolicy } from './source-policy.js';
 
-/** UTF-8 bytes of one document. A million tokens of English are about 4.5 MB. */
-export const MAX_DOCUMENT_BYTES = 64 * 1024 * 1024;
+export { SourceError } from './source-error.js';
 
-/** A document that cannot be read as text. The message goes on after the source's name. */
-export class SourceError extends LonghaulError {}
+export interface ReadOptions {
+  policy: SourcePolicy;
+  /** Undefined: by content type or by the name's ending. */
+  format?: DocumentFormat;
+  signal?: AbortSignal;
+}
 
 /**
- * The text piece by piece, so that a document need not fit into memory.
- * @throws SourceError for anything but a regular, readable file of UTF-8 text.
+ * Plain text comes as it is, but for a byte order mark; Markdown and HTML come as text that keeps their structure.
+ * @param directory what relative paths are relative to
+ * @throws SourceError for anything but a regular, readable file of text in its place.
  */
 export async function* streamDocumentFile(
   directory: string,
   path: string,
-  signal?: AbortSignal,
+  { policy, format = formatOfName(path), signal }: ReadOptions,
 ): AsyncGenerator<string> {
-  const full = resolve(directory, path);
-  const file = await openDocument(full);
+  const { name, file } = await openDocumentFile(directory, path, policy);
   try {
     // A stream made with an aborted signal fails before anybody listens.
     signal?.throwIfAborted();
-    yield* decode(full, file.createReadStream({ autoClose: false, signal }), signal);
+    const chunks = file.createReadStream({ autoClose: false, signal });
+    yield* read(name, bounded(name, chunks, policy.maxBytes, signal), format);
   } finally {
     await file.close();
   }
 }
 
-/** What can be told without reading it. @throws SourceError like `readDocumentFile`. */
-export async function checkDocumentFile(directory: string, path: string): Promise<void> {
-  await (await openDocument(resolve(directory, path))).close();
-}
-
-async function openDocument(full: string): Promise<FileHandle> {
-  let file: FileHandle;
-  try {
-    // Without O_NONBLOCK a named pipe would block here until somebody writes to it.
-    file = await open(full, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? 'error';
-    const reason = code === 'ENOENT' ? 'does not exist' : `cannot be opened (${code})`;
-    throw new SourceError('DOCUMENT_UNREADABLE', `${full} ${reason}; paths are relative to the input file`, {
-      cause,
-    });
-  }
-  try {
-    const found = await file.stat();
-    if (!found.isFile()) {
-      throw new SourceError(
-        'DOCUMENT_UNREADABLE',
-        `${full} is not a regular file; name a file of UTF-8 text`,
-      );
-    }
-    if (found.size > MAX_DOCUMENT_BYTES) throw tooLarge(full);
-    return file;
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
+/** What can be told without reading it. @throws SourceError like `streamDocumentFile`. */
+export async function checkDocumentFile(
+  directory: string,
+  path: string,
+  policy: SourcePolicy,
+): Promise<void> {
+  await (await openDocumentFile(directory, path, policy)).file.close();
 }
 
 /**
- * The text piece by piece.
- * @throws SourceError for an object that is not UTF-8 text or too large; NotFoundError, ConfigError
- * and InfrastructureError as the object store throws them.
+ * An object in S3 or a document on the web, likewise.
+ * @throws SourceError for what is not text, too large or not allowed; for objects also NotFoundError,
+ * ConfigError and InfrastructureError as the object store throws them.
  */
 export async function* streamDocumentUrl(
   store: ObjectStore,
   url: string,
-  signal?: AbortSignal,
+  { policy, format, signal, resolve }: ReadOptions & { resolve?: Resolver },
 ): AsyncGenerator<string> {
-  yield* decode(url, await store.openUrl(url, signal), signal);
+  const object = /^s3:\/\/([^/]+)\/(.+)$/s.exec(url);
+  if (object !== null) {
+    if (!allowsObject(policy, object[1] ?? '', object[2] ?? '')) {
+      throw new SourceError('DOCUMENT_URL_REFUSED', `${url} is not in this service's documentBuckets`);
+    }
+    const chunks = bounded(url, await store.openUrl(url, signal), policy.maxBytes, signal);
+    yield* read(url, chunks, format ?? formatOfName(url));
+    return;
+  }
+  const use = ({ url: found, contentType, chunks }: Fetched): AsyncGenerator<string> =>
+    read(url, chunks, formatOfAnswer(contentType, found.pathname, format), contentType);
+  try {
+    yield* fetchDocument(url, policy, use, { signal, resolve });
+  } catch (error) {
+    // Those of the fetch go on after the name; those of the text hold it.
+    if (!(error instanceof SourceError) || error.message.startsWith(url)) throw error;
+    throw new SourceError(error.code, `${url} ${error.message}`, { cause: error.cause });
+  }
 }
 
-async function* decode(
+async function* read(
   name: string,
   chunks: AsyncIterable<Uint8Array>,
-  signal: AbortSignal | undefined,
+  format: DocumentFormat,
+  contentType?: string,
 ): AsyncGenerator<string> {
-  const decoder = new Utf8Decoder();
-  let bytes = 0;
+  const hints: CharsetHints = { contentType, html: format === 'html' };
   let length = 0;
-  try {
-    for await (const chunk of chunks) {
-      signal?.throwIfAborted();
-      bytes += chunk.byteLength;
-      if (bytes > MAX_DOCUMENT_BYTES) throw tooLarge(name);
-      const piece = decoder.write(chunk);
-      length += piece.length;
-      yield piece;
-    }
-    const rest = decoder.end();
-    length += rest.length;
-    yield rest;
-  } catch (error) {
-    if (error instanceof TextError) {
-      throw new SourceError('DOCUMENT_NOT_UTF8', `${name} ${error.message}`, { cause: error });
-    }
-    throw error;
+  for await (const piece of convert(decodeText(name, chunks, hints), format)) {
+    length += piece.length;
+    yield piece;
   }
-  if (length === 0) throw new SourceError('DOCUMENT_EMPTY', `${name} is empty`);
+  if (length > 0) return;
+  const what = format === 'text' ? 'is empty' : `has no text (read as ${format})`;
+  throw new SourceError('DOCUMENT_EMPTY', `${name} ${what}`);
 }
 
-function tooLarge(name: string): SourceError {
-  return new SourceError(
-    'DOCUMENT_TOO_LARGE',
-    `${name} is larger than ${MAX_DOCUMENT_BYTES} bytes, the most one document may have; split it`,
-  );
+function convert(pieces: AsyncIterable<string>, format: DocumentFormat): AsyncIterable<string> {
+  switch (format) {
+    case 'text':
+      return pieces;
+    case 'markdown':
+      return markdownToText(pieces);
+    case 'html':
+      return htmlToText(pieces);
+  }
+}
+
+async function* bounded(
+  name: string,
+  chunks: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of chunks) {
+    signal?.throwIfAborted();
+    bytes += chunk.byteLength;
+    if (bytes > maxBytes) throw tooLarge(name, maxBytes);
+    yield chunk;
+  }
 }

@@ -17,6 +17,7 @@ import { createRedis } from '../../src/platform/redis.js';
 import type { StageProgress } from '../../src/producer/stage-documents.js';
 import { submit, type SubmitInput } from '../../src/producer/submit.js';
 import { startRedis, startS3, tempDir, type RedisService, type S3Service } from '../support/services.js';
+import { anywhere } from '../support/source-policy.js';
 
 const tiny = fileURLToPath(new URL('../fixtures/tiny-model', import.meta.url));
 let redisService: RedisService;
@@ -59,7 +60,10 @@ async function write(...lines: object[]): Promise<void> {
   await writeFile(file, lines.map((line) => JSON.stringify(line) + '\n').join(''));
 }
 const send = (change: Partial<SubmitInput> = {}) =>
-  submit({ store, redis }, { file, modelDir, options: { method: 'apb', ranks: 4 }, ...change });
+  submit(
+    { store, redis },
+    { file, policy: anywhere, modelDir, options: { method: 'apb', ranks: 4 }, ...change },
+  );
 
 async function everyKey(): Promise<string[]> {
   const keys: string[] = [];

@@ -11,7 +11,12 @@ describe('a request line', () => {
   });
 
   it('takes a document inline, by path or by S3 URL, and nothing else', () => {
-    for (const document of ['x', { path: 'a.txt' }, { url: 's3://b/k' }]) {
+    for (const document of [
+      'x',
+      { path: 'a.txt' },
+      { url: 's3://b/k' },
+      { url: 'https://a/b', format: 'html' },
+    ]) {
       expect(paths({ ...good, document })).toEqual([]);
     }
     for (const document of ['', 7, { path: 'a', url: 's3://b/k' }, { url: 'ftp://x' }, {}, null]) {

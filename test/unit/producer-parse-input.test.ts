@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { InputError } from '../../src/platform/errors.js';
 import { parseInput, readInlineDocument, type ParseOptions } from '../../src/producer/parse-input.js';
 import { Spool } from '../../src/producer/spool.js';
+import { anywhere } from '../support/source-policy.js';
 
 let directory: string;
 beforeAll(async () => {
@@ -21,7 +22,7 @@ afterEach(() => spool.close());
 async function parse(content: string | Buffer, options: Partial<ParseOptions> = {}) {
   const path = join(directory, 'requests.jsonl');
   await writeFile(path, content);
-  return parseInput(path, spool, { model: 'demo', ...options });
+  return parseInput(path, spool, { model: 'demo', policy: anywhere, ...options });
 }
 
 const line = (change: object = {}) =>
@@ -169,8 +170,14 @@ describe('refuses', () => {
     ],
     [
       'another kind of URL',
-      line({ document: { url: 'https://a/b' } }),
-      [/^1 document.url: must be s3:\/\/bucket\/key, not "https:/],
+      line({ document: { url: 'ftp://a/b' } }),
+      [/^1 document.url: must be s3:\/\/bucket\/key or https:\/\/..., not "ftp:/],
+    ],
+    [
+      'a URL without a host, and a format that nobody reads',
+      line({ document: { url: 'https://[1' } }) +
+        line({ custom_id: 'b', document: { path: 'a', format: 'pdf' } }),
+      [/^1 document.url: must be/, /^2 document.format: must be text, markdown, html, not "pdf"/],
     ],
     [
       'wrong types, with the path of the field',
@@ -239,7 +246,7 @@ describe('refuses', () => {
   });
 
   test('what is not a file', async () => {
-    const of = (path: string) => parseInput(path, spool, { model: 'demo' });
+    const of = (path: string) => parseInput(path, spool, { model: 'demo', policy: anywhere });
     await expect(of(join(directory, 'absent'))).rejects.toThrow(/line 0, file: does not exist/);
     await expect(of(directory)).rejects.toThrow(/not a regular file/);
   });

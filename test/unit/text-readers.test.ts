@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { MAX_DOCUMENT_BYTES, streamDocumentFile } from '../../src/text/readers.js';
+import { streamDocumentFile } from '../../src/text/readers.js';
+import { anywhere } from '../support/source-policy.js';
 import { hasLoneSurrogate, Utf8Decoder } from '../../src/text/utf8.js';
 
 let directory: string;
@@ -16,7 +17,7 @@ afterAll(() => rm(directory, { recursive: true }));
 
 const readDocumentFile = async (folder: string, name: string) => {
   let text = '';
-  for await (const piece of streamDocumentFile(folder, name)) text += piece;
+  for await (const piece of streamDocumentFile(folder, name, { policy: anywhere })) text += piece;
   return text;
 };
 const file = async (name: string, content: string | Uint8Array) => {
@@ -46,7 +47,7 @@ test('refuses what is not a text file', async () => {
   await expect(readDocumentFile(directory, 'pipe')).rejects.toThrow(/not a regular file/);
   await expect(file('empty.txt', '')).rejects.toThrow(/is empty/);
   await file('large.txt', 'a');
-  await truncate(join(directory, 'large.txt'), MAX_DOCUMENT_BYTES + 1);
+  await truncate(join(directory, 'large.txt'), anywhere.maxBytes + 1);
   await expect(readDocumentFile(directory, 'large.txt')).rejects.toThrow(/larger than 67108864 bytes/);
 });
 
