@@ -31,7 +31,10 @@ export async function runAggregator(config: Config, logger: Logger, signal: Abor
     const { aof } = await checkRedis(redis, config.redisUrl);
     if (!aof)
       logger.warn('Redis runs without AOF: a restart loses the queue until the reconciler rebuilds it');
-    await store.probe(signal);
+    await store.probe(signal).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+    if (signal.aborted) return;
     const connection = createRedis(config.redisUrl, 'bullmq');
     releasers.add(() => connection.disconnect());
 
