@@ -28,14 +28,7 @@ const token = z
   .union([z.string(), z.looseObject({ content: z.string() })])
   .nullish()
   .transform((value) => (typeof value === 'string' ? value : (value?.content ?? '')));
-const template = z.union([
-  z.string(),
-  z.array(z.looseObject({ name: z.string(), template: z.string() })).transform((list, context) => {
-    const found = list.find(({ name }) => name === 'default')?.template;
-    if (found === undefined) context.addIssue('has no template with the name "default"');
-    return found ?? '';
-  }),
-]);
+const template = z.union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))]);
 const tokenizerConfig = z.looseObject({
   chat_template: template.nullish(),
   bos_token: token,
@@ -54,11 +47,22 @@ export async function readChatTemplate(modelDir: string): Promise<ChatTemplate |
   const text = await readIfThere(at(TEMPLATE_FILE));
   if (text !== undefined) return { path: at(TEMPLATE_FILE), template: text, ...marks };
   const json = await readJson(at(TEMPLATE_JSON), templateFile);
-  if (json !== undefined) return { path: at(TEMPLATE_JSON), template: json.chat_template, ...marks };
-  const own = config?.chat_template;
-  return own === undefined || own === null
+  if (json !== undefined)
+    return { path: at(TEMPLATE_JSON), template: chosen(at(TEMPLATE_JSON), json.chat_template), ...marks };
+  const own = config?.chat_template ?? undefined;
+  return own === undefined
     ? undefined
-    : { path: at(TOKENIZER_CONFIG), template: own, ...marks };
+    : { path: at(TOKENIZER_CONFIG), template: chosen(at(TOKENIZER_CONFIG), own), ...marks };
+}
+
+function chosen(path: string, found: z.infer<typeof template>): string {
+  if (typeof found === 'string') return found;
+  const named = found.find(({ name }) => name === 'default');
+  if (named !== undefined) return named.template;
+  const names = found.map(({ name }) => JSON.stringify(name)).join(', ');
+  throw new ConfigError(
+    `${path} has no chat template with the name "default" (${names}); write a longhaul.json beside it`,
+  );
 }
 
 /** As `apply_chat_template` of transformers does it, up to where the answer begins. @throws TemplateError */
@@ -72,8 +76,6 @@ export function renderChat(chat: ChatTemplate, messages: readonly ChatMessage[])
       eos_token: chat.eos,
       // An answer has few tokens: none of them for thoughts. Templates that do not know it ignore it.
       enable_thinking: false,
-      // The templates' own default; one that wants today's date would give other ids tomorrow.
-      date_string: '26 Jul 2024',
     },
   });
 }

@@ -7,7 +7,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { Tokenizer as Encoder } from 'tokenizers';
 import { ConfigError, describeError } from '../platform/errors.js';
 import type { TokenBytes } from './byte-level.js';
-import { templateIds } from './template-ids.js';
+import { framer, type Frame } from './frames.js';
 import { openTextEncoding, type TextSession } from './text-encoder.js';
 import { buildEncoder, parseTokenizerFile, readTokenizerFile } from './tokenizer-file.js';
 
@@ -17,8 +17,8 @@ export interface Operations {
   load: { ask: object; answer: string };
   /** A piece of the text of a session; a session opens with its first piece and ends with its last. */
   push: { ask: { session: number; text: string; last: boolean }; answer: Uint32Array };
-  /** Ids of a template's text. */
-  template: { ask: { text: string }; answer: Uint32Array };
+  /** A template's text taken apart. */
+  frame: { ask: { text: string }; answer: Frame };
   /** The id of a token by its spelling; null: there is none. */
   token: { ask: { content: string }; answer: number | null };
   /** The bytes of all tokens; null for tokenizers that are not byte-level. */
@@ -60,7 +60,7 @@ async function load() {
   return {
     sha256: createHash('sha256').update(bytes).digest('hex'),
     encoding,
-    template: templateIds(path, file, (text) => encoding.open(never).push(text, true)),
+    frame: framer(path, file, (text) => encoding.open(never).push(text, true)),
     token: (content: string) =>
       file.added_tokens.find((token) => token.content === content)?.id ?? file.model.vocab[content] ?? null,
     decode: (ids: number[]) => (full ??= buildEncoder(path, file)).decode(ids, true),
@@ -68,7 +68,7 @@ async function load() {
 }
 
 async function answer(request: Exclude<Request, { op: 'drop' }>): Promise<Operations[Operation]['answer']> {
-  const { sha256, encoding, template, token, decode } = await loaded;
+  const { sha256, encoding, frame, token, decode } = await loaded;
   switch (request.op) {
     case 'load':
       return sha256;
@@ -82,8 +82,8 @@ async function answer(request: Exclude<Request, { op: 'drop' }>): Promise<Operat
       }
       return open.text.push(text, last);
     }
-    case 'template':
-      return Uint32Array.from(await template(request.text));
+    case 'frame':
+      return frame(request.text);
     case 'token':
       return token(request.content);
     case 'bytes':

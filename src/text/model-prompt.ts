@@ -1,16 +1,17 @@
 /**
  * How a model's documents and questions become token sequences:
  *
- *   document ids = ids(before_document) + plain(document)
+ *   document ids = ids(before_document) + plain(document) + plain(after_document)
  *   query ids    = ids(before_question) + plain(question) + ids(after_question)
  *
- * by `longhaul.json` where the directory has one, else by its chat template. Special tokens of these
- * three texts become their ids; a document's or a question's never do.
+ * by `longhaul.json` where the directory has one, else by its chat template. Special tokens of the
+ * template become their ids; those spelt in a document or question never do. A document's ids are
+ * the same whatever is asked about it, so it is stored and read once.
  *
- * The pieces are encoded apart. That gives the ids of the whole text but where BPE would join across
- * a border, which a special token or a letter beside a line break excludes: only a document that
- * begins with a line break after a template that ends with one (`user\n`) has other ids there. In
- * exchange a document's ids are the same whatever is asked about it, so it is stored and read once.
+ * Plain text of the template is encoded in one run with what it stands beside, so the two sequences
+ * together are the ids of the whole prompt. One border is not special: the one before a question,
+ * after the empty line that ends a document. There a new pre-token begins unless the question begins
+ * with white space.
  */
 import { createHash } from 'node:crypto';
 import { basename, join, resolve } from 'node:path';
@@ -23,6 +24,7 @@ const PAPER_DEFAULTS = { anchor_per_block: 0.25, passing_per_block: 0.125 };
 
 export interface ModelPrompt {
   before_document: string;
+  after_document: string;
   before_question: string;
   after_question: string;
   /** Tokens that end an answer, by their spelling. */
@@ -43,6 +45,7 @@ export async function readModelPrompt(modelDir: string): Promise<ModelPrompt> {
     const { document_prefix, query_prefix, query_suffix, stop, defaults } = source.prompt;
     return {
       before_document: document_prefix,
+      after_document: '',
       before_question: query_prefix,
       after_question: query_suffix,
       stopTokens: stop,
@@ -53,12 +56,13 @@ export async function readModelPrompt(modelDir: string): Promise<ModelPrompt> {
     };
   }
   const { chat, eosIds } = source;
-  const [before_document = '', before_question = '', after_question = ''] = await chatPieces(chat, [
+  const [before_document = '', after_document = '', after_question = ''] = await chatPieces(chat, [
     { role: 'user', contents: 2 },
   ]);
   return {
     before_document,
-    before_question,
+    after_document,
+    before_question: '',
     after_question,
     stopTokens: chat.eos === '' ? [] : [chat.eos],
     stopIds: eosIds,

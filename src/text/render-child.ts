@@ -10,16 +10,18 @@ import type { RenderInput } from './render-template.js';
 const STDIN = 0;
 const STDOUT = 1;
 
+// A prompt is the same every day: where a template asks for the date it is that of Llama 3.1's own default.
+const RealDate = Date;
+globalThis.Date = class extends RealDate {
+  constructor() {
+    super(2024, 6, 26);
+  }
+} as DateConstructor;
+
 const { template, variables } = JSON.parse(readFileSync(STDIN, 'utf8')) as RenderInput;
 let answer: { text: string } | { error: string };
 try {
-  const text = new Template(template).render({
-    ...variables,
-    strftime_now: () => {
-      throw new Error('the template asks for the date, and a prompt must be the same every day');
-    },
-  });
-  answer = { text };
+  answer = { text: new Template(template).render(variables) };
 } catch (error) {
   answer = { error: error instanceof Error ? error.message : String(error) };
 }

@@ -7,8 +7,9 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { ConfigError } from '../platform/errors.js';
 import { AnswerDecoder, type TokenBytes } from './byte-level.js';
-import { chatPieces, type ChatMessage } from './chat-template.js';
+import { chatPieces, type ChatMessage, type ChatRole, type ChatTemplate } from './chat-template.js';
 import { EncoderPool } from './encoder-pool.js';
+import type { Frame } from './frames.js';
 import { concat } from './long-words.js';
 import { promptDigest, readModelPrompt, type ModelPrompt } from './model-prompt.js';
 import { readTokenizerFile } from './tokenizer-file.js';
@@ -68,31 +69,50 @@ async function open(
   promptSha256: string,
   pool: EncoderPool,
 ): Promise<Tokenizer> {
-  const templateIds = (text: string) => pool.withThread((thread) => thread.call('template', { text }));
-  const beforeDocument = await templateIds(prompt.before_document);
-  const beforeQuestion = await templateIds(prompt.before_question);
-  const afterQuestion = await templateIds(prompt.after_question);
+  const frame = (text: string) => pool.withThread((thread) => thread.call('frame', { text }));
+  const beforeDocument = await frame(prompt.before_document);
+  const beforeQuestion = await frame(prompt.before_question);
+  const afterQuestion = await frame(prompt.after_question);
   const { sha256, bytes } = await pool.withThread(async (thread) => ({
     sha256: await thread.call('load', {}),
     bytes: (await thread.call('bytes', {})) ?? undefined,
   }));
   const stop = await stopIds(modelDir, path, prompt, pool);
 
-  const plain = async (text: string, signal?: AbortSignal) =>
-    concat(await collect(pool.encode(text, signal)));
-  async function* streamDocument(pieces: Pieces, signal?: AbortSignal): AsyncGenerator<Uint32Array> {
+  /** Frames and contents: what stands between special tokens is one run. */
+  async function* encode(parts: Iterable<Frame | Pieces>, signal?: AbortSignal): AsyncGenerator<Uint32Array> {
     signal?.throwIfAborted();
-    yield beforeDocument.slice();
-    yield* pool.encode(pieces, signal);
+    let run: Pieces[] = [];
+    for (const part of parts) {
+      if (!isFrame(part)) run.push(part);
+      else {
+        run.push(part.head);
+        if (part.ids.length === 0) continue;
+        if (run.some((text) => text !== '')) yield* pool.encode(joined(run), signal);
+        yield part.ids.slice();
+        run = [part.tail];
+      }
+    }
+    if (run.some((text) => text !== '')) yield* pool.encode(joined(run), signal);
   }
-  const encodeDocument = async (text: string, signal?: AbortSignal) =>
-    concat(await collect(streamDocument(text, signal)));
+  const streamDocument = (pieces: Pieces, signal?: AbortSignal) =>
+    encode([beforeDocument, pieces, prompt.after_document], signal);
+  const encodeDocument = (text: string, signal?: AbortSignal) => whole(streamDocument(text, signal));
   const encodeQuery = async (question: string) => [
-    ...beforeQuestion,
-    ...(await plain(question)),
-    ...afterQuestion,
+    ...(await whole(encode([beforeQuestion, question, afterQuestion]))),
   ];
-  const turns = new Map<string, Promise<Uint32Array[]>>();
+  const frames = new Map<string, Promise<Frame[]>>();
+  /** What stands around the contents of these roles. A template is asked once for each order of roles. */
+  const framesOf = (chat: ChatTemplate, roles: ChatRole[]): Promise<Frame[]> => {
+    const key = roles.join();
+    let found = frames.get(key);
+    if (found === undefined) {
+      const turns = roles.map((role) => ({ role, contents: 1 }));
+      found = chatPieces(chat, turns).then((pieces) => Promise.all(pieces.map(frame)));
+      frames.set(key, found);
+    }
+    return found;
+  };
 
   return {
     digest: combined(sha256, promptSha256),
@@ -102,32 +122,23 @@ async function open(
     encodeDocument,
     encodeQuery,
     async encodeChat(messages, signal) {
-      const { chat } = prompt;
-      const question = messages.at(-1)?.content ?? '';
-      if (chat === undefined) {
-        const text = messages.slice(0, -1).map(({ content }) => content);
-        return {
-          document: await encodeDocument(text.join('\n\n'), signal),
-          query: await encodeQuery(question),
-        };
+      const contents = messages.map(({ content }) => content);
+      const question = contents.pop() ?? '';
+      if (prompt.chat === undefined) {
+        const document = await encodeDocument(contents.join('\n\n'), signal);
+        return { document, query: await encodeQuery(question) };
       }
-      // A template is asked once for each order of roles.
-      const roles = messages.map(({ role }) => role);
-      let around = turns.get(roles.join());
-      if (around === undefined) {
-        around = chatPieces(
-          chat,
-          roles.map((role) => ({ role, contents: 1 })),
-        ).then((pieces) => Promise.all(pieces.map(templateIds)));
-        turns.set(roles.join(), around);
-      }
-      const template = await around;
-      const parts: Uint32Array[] = [];
-      for (const [at, { content }] of messages.entries()) {
-        parts.push(template[at] ?? new Uint32Array(0), await plain(content, signal));
-      }
-      const [before = new Uint32Array(0), asked = new Uint32Array(0)] = parts.splice(-2);
-      return { document: concat(parts), query: [...before, ...asked, ...(template.at(-1) ?? [])] };
+      const around = await framesOf(
+        prompt.chat,
+        messages.map(({ role }) => role),
+      );
+      const [asking, end] = around.slice(-2);
+      const document = around.slice(0, -2).flatMap((before, at) => [before, contents[at] ?? '']);
+      const query = [asking ?? '', question, end ?? ''];
+      return {
+        document: await whole(encode(document, signal)),
+        query: [...(await whole(encode(query, signal)))],
+      };
     },
     async decodeAnswer(ids) {
       const end = ids.findIndex((id) => stop.includes(id));
@@ -177,8 +188,19 @@ async function decode(pool: EncoderPool, bytes: TokenBytes | undefined, ids: num
   return decoder.write(ids) + decoder.end();
 }
 
-async function collect<T>(values: AsyncIterable<T>): Promise<T[]> {
-  const all: T[] = [];
-  for await (const value of values) all.push(value);
-  return all;
+function isFrame(part: Frame | Pieces): part is Frame {
+  return typeof part === 'object' && 'ids' in part;
+}
+
+async function* joined(texts: readonly Pieces[]): AsyncGenerator<string> {
+  for (const text of texts) {
+    if (typeof text === 'string') yield text;
+    else yield* text;
+  }
+}
+
+async function whole(runs: AsyncIterable<Uint32Array>): Promise<Uint32Array> {
+  const all: Uint32Array[] = [];
+  for await (const run of runs) all.push(run);
+  return concat(all);
 }
