@@ -3,13 +3,13 @@ import { canonicalJson } from '../batch/canonical.js';
 import { chunks } from '../batch/concurrency.js';
 import { itemStates, removeChildren } from '../batch/enqueue.js';
 import type { IndexedManifest } from '../batch/manifest.js';
-import { encodeOutcome } from '../batch/outcomes.js';
+import { encodeOutputLine } from '../batch/output-line.js';
 import { readOutcomes } from '../batch/read-outcomes.js';
 import { recordFinished, registerBatch } from '../batch/record.js';
 import { restoreBatch } from '../batch/restore.js';
 import { finishedAt, readSuccess } from '../batch/success.js';
 import { listOutcomes } from '../batch/sync.js';
-import type { Success } from '../contracts/outcome.js';
+import type { Outcome, Success } from '../contracts/outcome.js';
 import { finaliseJob, type FinaliseJob } from '../contracts/work-item.js';
 import { objectKeys, QUEUES, redisKeys } from '../platform/keys.js';
 import { VERSION } from '../platform/version.js';
@@ -55,6 +55,8 @@ async function writeFiles(
   const counts = { total: manifest.requests.length, answered: 0, failed: 0, cancelled: 0, expired: 0 };
   const usage = { document_tokens: 0, query_tokens: 0, answer_tokens: 0 };
   const unanswered: number[] = [];
+  const line = (outcome: Outcome) =>
+    encodeOutputLine(manifest.header, manifest.requests[outcome.ordinal] ?? {}, outcome);
 
   async function* answeredLines(): AsyncGenerator<Buffer> {
     const all = manifest.requests.map(({ ordinal }) => ordinal);
@@ -63,13 +65,12 @@ async function writeFiles(
       usage.document_tokens += outcome.usage?.document_tokens ?? 0;
       usage.query_tokens += outcome.usage?.query_tokens ?? 0;
       usage.answer_tokens += outcome.usage?.answer_tokens ?? 0;
-      if (outcome.status === 'answered') yield encodeOutcome(outcome);
+      if (outcome.status === 'answered') yield line(outcome);
       else unanswered.push(outcome.ordinal);
     }
   }
   async function* otherLines(): AsyncGenerator<Buffer> {
-    for await (const outcome of readOutcomes(store, manifest, unanswered, signal))
-      yield encodeOutcome(outcome);
+    for await (const outcome of readOutcomes(store, manifest, unanswered, signal)) yield line(outcome);
   }
   const output = await store.put(objectKeys.output(id), answeredLines(), signal);
   const error = await store.put(objectKeys.error(id), otherLines(), signal);
