@@ -10,10 +10,18 @@ import type { SourcePolicy } from './source-policy.js';
 
 const MAX_REDIRECTS = 5;
 const ATTEMPTS = 3;
-const BACK_OFF_MS = 500;
 const REDIRECTS = [301, 302, 303, 307, 308];
 /** Answers that may differ the next time. */
 const TRANSIENT = [429, 500, 502, 503, 504];
+const TRANSIENT_CODES = [
+  'ECONNRESET',
+  'ECONNREFUSED',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EAI_AGAIN',
+  'EPIPE',
+];
 
 export interface Fetched {
   /** Where it came from after all redirects. */
@@ -123,7 +131,7 @@ async function attempt(
     } catch (error) {
       if (number === ATTEMPTS || signal.aborted || !(error instanceof TransientError)) throw error;
     }
-    await sleep(BACK_OFF_MS * 2 ** (number - 1), undefined, { signal });
+    await sleep(policy.backOffMs * 2 ** (number - 1), undefined, { signal });
   }
 }
 
@@ -211,11 +219,8 @@ function isNetworkError(error: unknown): error is NodeJS.ErrnoException {
 }
 
 function unreachable(error: NodeJS.ErrnoException): SourceError {
-  return new TransientError(
-    'DOCUMENT_UNREACHABLE',
-    `cannot be fetched: ${error.message || String(error.code)}`,
-    {
-      cause: error,
-    },
-  );
+  const Kind = TRANSIENT_CODES.includes(error.code ?? '') ? TransientError : SourceError;
+  return new Kind('DOCUMENT_UNREACHABLE', `cannot be fetched: ${error.message || String(error.code)}`, {
+    cause: error,
+  });
 }

@@ -18,6 +18,8 @@ export interface SourcePolicy {
   readonly connectMs: number;
   readonly idleMs: number;
   readonly totalMs: number;
+  /** Before the second try of a fetch; doubles. */
+  readonly backOffMs: number;
   /** Certificates to trust beside Node's own (PEM). */
   readonly ca?: string;
 }
@@ -33,6 +35,7 @@ export function sourcePolicy(config: Config): SourcePolicy {
     connectMs: config.timings.documentConnect,
     idleMs: config.timings.documentIdle,
     totalMs: config.documentTimeoutMs,
+    backOffMs: config.timings.faultBackoffFirst,
   };
 }
 

@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, realpath, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { streamDocumentFile } from '../../src/text/readers.js';
+import { streamDocumentFile, type SourceError } from '../../src/text/readers.js';
 import { anywhere } from '../support/source-policy.js';
 import { hasLoneSurrogate, Utf8Decoder } from '../../src/text/utf8.js';
 
@@ -82,4 +82,59 @@ test('finds half surrogate pairs', () => {
   expect(hasLoneSurrogate('a\ud800b')).toBe(true);
   expect(hasLoneSurrogate('\udc00')).toBe(true);
   expect(hasLoneSurrogate('🙂')).toBe(false);
+});
+
+test('reads Markdown and HTML by their ending, or as it is told', async () => {
+  expect(await file('a.md', '# A *b*')).toBe('# A b');
+  expect(await file('a.HTML', '<meta charset=latin1><h1>A <b>b</b>')).toBe('# A b');
+  expect(await file('a.htm.txt', '<h1>A')).toBe('<h1>A');
+  const as = async (name: string, format: 'text' | 'html') => {
+    let text = '';
+    for await (const piece of streamDocumentFile(directory, name, { policy: anywhere, format }))
+      text += piece;
+    return text;
+  };
+  expect(await as('a.md', 'text')).toBe('# A *b*');
+  expect(await as('a.htm.txt', 'html')).toBe('# A');
+  await expect(file('empty.html', '<script>x</script>')).rejects.toThrow(/has no text \(read as html\)/);
+});
+
+test('below a root, nothing leads out of it, and nobody is told where it is', async () => {
+  const outside = await realpath(directory);
+  const root = join(outside, 'root');
+  await mkdir(join(root, 'in'), { recursive: true });
+  await writeFile(join(outside, 'secret.txt'), 'secret');
+  await mkdir(join(outside, 'root-beside'));
+  await writeFile(join(outside, 'root-beside/a.txt'), 'beside');
+  await writeFile(join(root, 'in/a.txt'), 'fine');
+  await symlink('in/a.txt', join(root, 'link-in'));
+  await symlink('../secret.txt', join(root, 'link-out'));
+  await symlink('..', join(root, 'folder-out'));
+  await symlink(root, join(outside, 'linked-root'));
+  await promisify(execFile)('mkfifo', [join(root, 'pipe')]);
+  const read = async (path: string, documentRoot: string | null = root) => {
+    const policy = { ...anywhere, documentRoot };
+    let text = '';
+    for await (const piece of streamDocumentFile(root, path, { policy })) text += piece;
+    return text;
+  };
+  for (const path of ['in/a.txt', './in/../in/a.txt', 'link-in', join(root, 'in/a.txt')]) {
+    expect(await read(path)).toBe('fine');
+  }
+  expect(await read('in/a.txt', join(outside, 'linked-root'))).toBe('fine');
+  const paths = [
+    '../secret.txt',
+    'in/../../secret.txt',
+    'link-out',
+    'folder-out/secret.txt',
+    '../root-beside/a.txt',
+  ];
+  for (const path of [...paths, join(outside, 'secret.txt'), '/dev/zero', '/etc/absent', '..', '.', '']) {
+    const { code, message } = (await read(path).catch((e: unknown) => e)) as SourceError;
+    expect(code).toBe('DOCUMENT_OUTSIDE_ROOT');
+    expect(message.replace(path, '')).not.toContain(outside);
+  }
+  await expect(read('pipe')).rejects.toThrow(/^pipe is not a regular file/);
+  await expect(read('absent')).rejects.toThrow(/^absent does not exist$/);
+  await expect(read('in/a.txt', null)).rejects.toThrow(/no documentRoot is set/);
 });
