@@ -10,6 +10,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
 import { queueOptions } from '../../src/batch/queues.js';
 import type { Manifest, ManifestHeader, ModelDigests } from '../../src/contracts/manifest.js';
@@ -26,6 +27,7 @@ import {
   startRedis,
   startS3,
   tempDir,
+  trackLeaks,
   type RedisService,
   type S3Service,
 } from '../support/services.js';
@@ -349,6 +351,41 @@ export class Bench {
       return typeof progress === 'object' && 'phase' in progress && progress['phase'] === phase;
     });
   }
+}
+
+/** Services and model of a test file, and a bench of each of its tests on an empty Redis. */
+export interface BenchOfFile {
+  readonly services: Services;
+  readonly bench: Bench;
+}
+
+/** Call once in a test file. `layers` is the model's depth: how long its work takes. */
+export function useBench(layers: number): BenchOfFile {
+  let services: Services;
+  let bench: Bench;
+  beforeAll(async () => {
+    services = await openServices(layers);
+  });
+  afterAll(async () => {
+    await services?.close();
+  });
+  trackLeaks();
+  beforeEach(async () => {
+    bench = new Bench(services);
+    await bench.redis.flushall();
+  });
+  afterEach(async () => {
+    await services.s3.faults.clear();
+    await bench.close();
+  });
+  return {
+    get services() {
+      return services;
+    },
+    get bench() {
+      return bench;
+    },
+  };
 }
 
 export const full = (ranks: number): RunOptions => ({

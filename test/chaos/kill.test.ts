@@ -3,34 +3,19 @@
  * run, its parent runs once, nothing is left behind, and all within the bound.
  */
 import { Worker } from 'bullmq';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { jobIds, QUEUE_PREFIX, QUEUES } from '../../src/platform/keys.js';
 import { createRedis } from '../../src/platform/redis.js';
-import { trackLeaks } from '../support/services.js';
-import {
-  Bench,
-  documentOf,
-  full,
-  openServices,
-  texts,
-  until,
-  type Services,
-  type TestCohort,
-} from './cohort-support.js';
+import { documentOf, full, texts, until, useBench, type Bench, type TestCohort } from './cohort-support.js';
 
-trackLeaks();
-
+const file = useBench(160);
 let bench: Bench;
-let services: Services;
 /** Runs of parents, by job id, as an aggregator would see them. */
 const parents = new Map<string, number>();
 let aggregator: Worker;
 
-beforeAll(async () => {
-  services = await openServices(160);
-});
 beforeEach(() => {
-  bench = new Bench(services);
+  ({ bench } = file);
   parents.clear();
   aggregator = new Worker(
     QUEUES.outcomes,
@@ -39,7 +24,7 @@ beforeEach(() => {
       return Promise.resolve();
     },
     {
-      connection: createRedis(services.redis.url, 'bullmq'),
+      connection: createRedis(file.services.redis.url, 'bullmq'),
       prefix: QUEUE_PREFIX,
       stalledInterval: bench.config.timings.stalled,
       lockDuration: bench.config.timings.lock,
@@ -47,12 +32,8 @@ beforeEach(() => {
   );
 });
 afterEach(async () => {
-  await bench.close();
   await aggregator.close();
   (aggregator.opts.connection as { disconnect(): void }).disconnect();
-});
-afterAll(async () => {
-  await services.close();
 });
 
 const question = [20, 31, 42, 53];

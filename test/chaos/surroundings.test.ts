@@ -1,28 +1,24 @@
 /** What happens around a healthy cohort: its leader is stopped, Redis or S3 goes away, answers pile up. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { itemFailure } from '../../src/contracts/work-item.js';
 import { redisKeys } from '../../src/platform/keys.js';
-import { trackLeaks } from '../support/services.js';
-import { Bench, documentOf, full, openServices, texts, until, type Services } from './cohort-support.js';
+import {
+  Bench,
+  documentOf,
+  full,
+  openServices,
+  texts,
+  until,
+  useBench,
+  type Services,
+} from './cohort-support.js';
 
-trackLeaks();
-
+const file = useBench(160);
 let services: Services;
 let bench: Bench;
-
-beforeAll(async () => {
-  services = await openServices(160);
-});
-beforeEach(async () => {
-  bench = new Bench(services);
-  await bench.redis.flushall();
-});
-afterEach(async () => {
-  await services.s3.faults.clear();
-  await bench.close();
-});
-afterAll(async () => {
-  await services.close();
+beforeEach(() => {
+  ({ bench, services } = file);
 });
 
 const questions = [[20, 31, 42, 53]];
@@ -151,6 +147,18 @@ it('an item that takes three cohorts with it fails as POISON, with its history; 
   expect(failure).toMatchObject({ end: 'failed', code: 'POISON' });
   const { message } = failure as { message: string };
   for (const epoch of [1, 2, 3]) expect(message).toContain(`epoch ${epoch}, generation`);
+  const { history = [] } = itemFailure.parse(failure);
+  expect(history.map(({ cohort, epoch }) => [cohort, epoch])).toEqual([
+    ['c2', 1],
+    ['c2', 2],
+    ['c2', 3],
+  ]);
+  for (const { at, phase } of history) {
+    expect(Math.abs(at - Date.now() / 1000)).toBeLessThan(300);
+    expect(phase).toMatch(/prefill|decode/);
+  }
+  // Epoch 2 lost its leader: only the next claim could notice.
+  expect(history[1]).toMatchObject({ code: 'VANISHED', rank: null });
   await bench.answered(await bench.submit(full(2), [short]));
 });
 

@@ -1,27 +1,13 @@
 /** Forming: who may join, in which order, and what people read when it does not work. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { beforeEach, expect, it } from 'vitest';
 import { cohortKeys } from '../../src/platform/keys.js';
-import { Bench, documentOf, full, openServices, until, type Services } from '../chaos/cohort-support.js';
-import { trackLeaks } from '../support/services.js';
+import { documentOf, full, until, useBench, type Bench } from '../chaos/cohort-support.js';
 
-trackLeaks();
-
-let services: Services;
+const file = useBench(4);
 let bench: Bench;
-
-beforeAll(async () => {
-  services = await openServices(4);
-});
-beforeEach(async () => {
-  bench = new Bench(services);
-  await bench.redis.flushall();
-});
-afterEach(async () => {
-  await bench.close();
-});
-afterAll(async () => {
-  await services.close();
+beforeEach(() => {
+  ({ bench } = file);
 });
 
 const item = { document: documentOf(64), questions: [[20, 31, 42]] };

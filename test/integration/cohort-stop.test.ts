@@ -1,27 +1,13 @@
 /** Runs that are ended on purpose: cancel, expiry, drain. No attempt is burned, the communicator lives. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { beforeEach, expect, it } from 'vitest';
 import { raiseCancel, unixNow } from '../../src/batch/flags.js';
-import { Bench, documentOf, full, openServices, until, type Services } from '../chaos/cohort-support.js';
-import { trackLeaks } from '../support/services.js';
+import { documentOf, full, until, useBench, type Bench } from '../chaos/cohort-support.js';
 
-trackLeaks();
-
-let services: Services;
+const file = useBench(160);
 let bench: Bench;
-
-beforeAll(async () => {
-  services = await openServices(160);
-});
-beforeEach(async () => {
-  bench = new Bench(services);
-  await bench.redis.flushall();
-});
-afterEach(async () => {
-  await bench.close();
-});
-afterAll(async () => {
-  await services.close();
+beforeEach(() => {
+  ({ bench } = file);
 });
 
 const questions = [[20, 31, 42, 53]];

@@ -1,35 +1,17 @@
 /** Cohorts of real rank processes over a real Redis and a real S3 server: from a queued item to its answers. */
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { raiseCancel } from '../../src/batch/flags.js';
 import type { RunOptions } from '../../src/contracts/request.js';
 import { workItem } from '../../src/contracts/work-item.js';
 import { objectKeys } from '../../src/platform/keys.js';
-import {
-  Bench,
-  documentOf,
-  full,
-  openServices,
-  texts,
-  until,
-  type Services,
-} from '../chaos/cohort-support.js';
-import { trackLeaks } from '../support/services.js';
+import type { Bench} from '../chaos/cohort-support.js';
+import { documentOf, full, texts, until, useBench, type Services } from '../chaos/cohort-support.js';
 
-trackLeaks();
-
+const file = useBench(8);
 let services: Services;
 let bench: Bench;
-
-beforeAll(async () => {
-  services = await openServices(8);
-  bench = new Bench(services);
-});
-afterEach(async () => {
-  await bench.stopCohorts();
-});
-afterAll(async () => {
-  await bench.close();
-  await services.close();
+beforeEach(() => {
+  ({ bench, services } = file);
 });
 
 const question = [20, 31, 42, 53];
