@@ -20,8 +20,8 @@ struct Context {
   Scratch shared;                // written by one op's workers for one another
 };
 
-/// Work below this many floating-point operations is done before a sleeping thread has woken.
-constexpr double kWorthWaking = 1e6;
+/// Work below this many floating-point operations is done before another thread has joined in.
+constexpr double kWorthWaking = 2e5;
 
 inline float* row(const Matrix& m, int64_t i) { return static_cast<float*>(m.data) + i * m.stride; }
 

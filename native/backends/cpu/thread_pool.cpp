@@ -1,8 +1,27 @@
 #include "thread_pool.h"
 
+#include <chrono>
 #include <utility>
 
 namespace longhaul::cpu {
+namespace {
+
+constexpr std::chrono::microseconds kLookOut{40};
+
+/// Waits for `done` without sleeping, for a short while.
+template <class Done>
+void look_out(const Done& done) {
+  const auto end = std::chrono::steady_clock::now() + kLookOut;
+  while (!done() && std::chrono::steady_clock::now() < end) {
+    for (int i = 0; i < 8; ++i) {
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+  }
+}
+
+}  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
@@ -32,8 +51,10 @@ void ThreadPool::run(int64_t items, bool parallel, const std::function<void(int6
   }
   wake_.notify_all();
   take_items(0);
+  const auto done = [this] { return busy_ == 0; };
+  look_out(done);
   std::unique_lock lock(mutex_);
-  done_.wait(lock, [this] { return busy_ == 0; });
+  done_.wait(lock, done);
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
@@ -49,15 +70,18 @@ void ThreadPool::take_items(int worker) {
 
 void ThreadPool::serve(int worker) {
   uint64_t seen = 0;
-  std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [&] { return quit_ || generation_ != seen; });
+    const auto called = [&] { return generation_ != seen; };
+    look_out(called);
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [&] { return quit_ || called(); });
     if (quit_) return;
     seen = generation_;
     lock.unlock();
     take_items(worker);
-    lock.lock();
-    if (--busy_ == 0) done_.notify_one();
+    if (--busy_ > 0) continue;
+    lock.lock();  // the caller may be about to sleep
+    done_.notify_one();
   }
 }
 

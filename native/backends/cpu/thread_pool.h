@@ -13,7 +13,8 @@
 namespace longhaul::cpu {
 
 /// Idle threads sleep: the ranks of a cohort share a machine's cores, and a rank that waits for
-/// the others must not take a core from them.
+/// the others must not take a core from them. Between the ops of one layer they look out for the
+/// next one for some microseconds first, which is less than waking takes.
 class ThreadPool {
  public:
   explicit ThreadPool(int threads);  // the calling thread is one of them
@@ -34,8 +35,8 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  uint64_t generation_ = 0;  // of loops; a worker takes part in each once
-  int busy_ = 0;             // workers still in this loop
+  std::atomic<uint64_t> generation_{0};  // of loops; a worker takes part in each once
+  std::atomic<int> busy_{0};             // workers still in this loop
   bool quit_ = false;
   const std::function<void(int64_t, int)>* body_ = nullptr;
   int64_t items_ = 0;
