@@ -228,3 +228,16 @@ TEST("a stop in a ring stops all ranks at the same layer, and the cohort works o
     CHECK_CONTAINS(error_text(error), "stopped: ");
   rethrow(cohort.prefill(document_of(50), kZigzag, 1024));
 }
+
+TEST("abort from another thread ends a ring on every rank") {
+  Ranks cohort("llama-d32", 3);
+  const auto errors = cohort.prefill(document_of(90), kZigzag, 1024, [&](int rank, Control& control) {
+    if (rank == 1)
+      control.progress = [&](const Progress& progress) {
+        if (progress.done == 1) std::thread([&] { cohort.engines[1]->communicator().abort(); }).join();
+      };
+  });
+  CHECK_CONTAINS(error_text(errors[1]), "aborted: ");
+  CHECK_CONTAINS(error_text(errors[0]), "peer_lost: ");
+  CHECK_CONTAINS(error_text(errors[2]), "peer_lost: ");
+}
