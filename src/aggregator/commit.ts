@@ -17,7 +17,7 @@ import type { Outcome } from '../contracts/outcome.js';
 import { itemJob, type ItemFailure, type ItemJob } from '../contracts/work-item.js';
 import { InfrastructureError } from '../platform/errors.js';
 import { jobIds, objectKeys, QUEUES } from '../platform/keys.js';
-import { manifestOf, type AggregatorContext } from './context.js';
+import { isLiving, manifestOf, type AggregatorContext } from './context.js';
 import { startWorker } from './worker.js';
 
 /** Outcomes of one item written at the same time. */
@@ -84,6 +84,7 @@ async function commitItem(
 
   let pending = await recordOutcomes(context.redis, id, committed);
   if (pending === 'unregistered') {
+    if (!(await isLiving(context, id, signal))) throw new UnrecoverableError(`batch ${id} was removed`);
     // Redis was emptied under us. What it lost beside this item, the reconciler brings back.
     await registerBatch(context.redis, manifest.header);
     pending = await recordOutcomes(context.redis, id, committed);

@@ -4,7 +4,9 @@ import type { ManifestCache } from '../batch/manifest-cache.js';
 import type { BatchDeps, Queues } from '../batch/queues.js';
 import type { IndexedManifest } from '../batch/manifest.js';
 import type { Config } from '../platform/config.js';
+import { restoreBatch, type Restored } from '../batch/restore.js';
 import { NotFoundError } from '../platform/errors.js';
+import { objectKeys } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
 
 /** What the parts of one aggregator process share. */
@@ -26,4 +28,25 @@ export async function manifestOf({ manifests }: AggregatorContext, id: string): 
   } catch (error) {
     throw error instanceof NotFoundError ? new UnrecoverableError(error.message) : error;
   }
+}
+
+/** Whether the batch is still there: a manifest kept in memory must not bring back one that was removed. */
+export async function isLiving(
+  { store, manifests }: AggregatorContext,
+  id: string,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  if (await store.exists(objectKeys.manifest(id), signal)) return true;
+  manifests.drop(id);
+  return false;
+}
+
+/** `restoreBatch` of a batch that is still there. */
+export async function restoreLiving(
+  context: AggregatorContext,
+  manifest: IndexedManifest,
+  signal?: AbortSignal,
+): Promise<Restored | undefined> {
+  const living = await isLiving(context, manifest.header.batch_id, signal);
+  return living ? restoreBatch(context, manifest, signal) : undefined;
 }

@@ -6,14 +6,13 @@ import type { IndexedManifest } from '../batch/manifest.js';
 import { encodeOutputLine } from '../batch/output-line.js';
 import { readOutcomes } from '../batch/read-outcomes.js';
 import { recordFinished, registerBatch } from '../batch/record.js';
-import { restoreBatch } from '../batch/restore.js';
 import { finishedAt, readSuccess } from '../batch/success.js';
 import { listOutcomes } from '../batch/sync.js';
 import type { Outcome, Success } from '../contracts/outcome.js';
 import { finaliseJob, type FinaliseJob } from '../contracts/work-item.js';
 import { objectKeys, QUEUES, redisKeys } from '../platform/keys.js';
 import { VERSION } from '../platform/version.js';
-import { manifestOf, type AggregatorContext } from './context.js';
+import { manifestOf, restoreLiving, type AggregatorContext } from './context.js';
 import { startWorker } from './worker.js';
 
 export function startFinalise(context: AggregatorContext): Worker<FinaliseJob> {
@@ -33,9 +32,10 @@ async function finaliseBatch(context: AggregatorContext, id: string, signal: Abo
   if (success === undefined) {
     const done = await listOutcomes(context, manifest, signal);
     if (done.size !== manifest.requests.length) {
-      const { pending, enqueued } = await restoreBatch(context, manifest, signal);
+      const restored = await restoreLiving(context, manifest, signal);
+      if (restored === undefined) return;
       logger.warn(
-        { batch: id, pending, enqueued },
+        { batch: id, ...restored },
         'outcomes are missing in S3: not finalised, items enqueued again',
       );
       return;

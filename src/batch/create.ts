@@ -8,6 +8,7 @@ import { contentDigest, draftOf, requestLine, type BatchDraft } from './draft.js
 import { readHeader } from './header.js';
 import { indexManifest, type BatchIndex } from './manifest.js';
 import type { BatchDeps } from './queues.js';
+import { refuseHalfRemoved } from './remove.js';
 import { restoreBatch } from './restore.js';
 
 const WRITERS = 16;
@@ -44,7 +45,7 @@ export interface CreateOptions {
  * batch or by the reconciler. The document objects must be in S3 already. Returns the header that
  * counts: of a batch that exists, its own.
  * @throws LonghaulError `MANIFEST` when manifest and items contradict each other, StoreError
- * `CONFLICT` when another batch has this id.
+ * `CONFLICT` when another batch has this id, LonghaulError `HALF_REMOVED`.
  */
 export async function createBatchFrom(
   deps: BatchDeps,
@@ -55,6 +56,7 @@ export async function createBatchFrom(
   const index = indexManifest(draft);
   const known = await readExisting(deps, header.batch_id, signal);
   if (known !== undefined) return joinBatch(deps, draft, index, known, signal);
+  await refuseHalfRemoved(deps, header.batch_id, signal);
 
   const total = index.items.length;
   let done = 0;

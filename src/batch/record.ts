@@ -56,6 +56,12 @@ for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 redis.call('DEL', KEYS[2])
 return 1`;
 
+/** KEYS batch, outcomes, batches; ARGV id, only if finished (0 or 1). */
+const DROP = `
+if ARGV[2] == '1' and redis.call('HEXISTS', KEYS[1], 'completed_at') == 0 then return 0 end
+redis.call('ZREM', KEYS[3], ARGV[1])
+return redis.call('DEL', KEYS[1], KEYS[2])`;
+
 /** Makes the batch known in Redis; what is there already stays. */
 export async function registerBatch(redis: Redis, header: ManifestHeader): Promise<void> {
   const id = header.batch_id;
@@ -106,4 +112,14 @@ export async function recordFinished(
 ): Promise<void> {
   const keys = [redisKeys.batch(id), redisKeys.batchOutcomes(id)];
   await redis.eval(FINISH, 2, ...keys, completedAt, ...Object.entries(counts).flat());
+}
+
+/** Redis forgets the batch; what S3 has stays. `ifFinished`: not one that is under way. */
+export async function dropBatch(
+  redis: Redis,
+  id: string,
+  { ifFinished }: { ifFinished: boolean },
+): Promise<void> {
+  const keys = [redisKeys.batch(id), redisKeys.batchOutcomes(id), redisKeys.batches()];
+  await redis.eval(DROP, 3, ...keys, id, ifFinished ? 1 : 0);
 }

@@ -1,12 +1,15 @@
 import type { RequestCounts, BatchStatus } from '../contracts/status.js';
 import { itemJob, itemProgress } from '../contracts/work-item.js';
-import { objectKeys, redisKeys } from '../platform/keys.js';
+import { NotFoundError } from '../platform/errors.js';
+import { redisKeys } from '../platform/keys.js';
+import { mapConcurrently } from './concurrency.js';
 import { readCancel } from './flags.js';
+import { readHeader } from './header.js';
 import { checkBatchId, readManifest } from './manifest.js';
 import { withQueues, type BatchDeps, type Queues } from './queues.js';
 import { readOutcomes } from './read-outcomes.js';
 import { finishedAt, readSuccess } from './success.js';
-import { listOutcomes } from './sync.js';
+import { listOutcomes, READERS } from './sync.js';
 
 export type ActiveItem = BatchStatus['active'][number];
 
@@ -23,32 +26,27 @@ export async function getStatus(deps: BatchDeps, id: string, signal?: AbortSigna
   return statusFromFields(id, fields, active);
 }
 
-/** The newest batches first. An empty Redis sends us to S3, which has no order: then by creation time. */
-export async function listBatches(
+/** Of several batches at once, in their order; one that is gone is left out. */
+export async function getStatuses(
   deps: BatchDeps,
-  { limit = 100 }: { limit?: number } = {},
+  ids: readonly string[],
   signal?: AbortSignal,
 ): Promise<BatchStatus[]> {
-  const ids = await deps.redis.zrevrange(redisKeys.batches(), 0, limit - 1);
-  if (ids.length === 0) return listFromStore(deps, limit, signal);
   const active = await withQueues(deps.redis, activeItems);
-  return Promise.all(
-    ids.map(async (id) => {
+  const statuses = await mapConcurrently(
+    ids,
+    READERS,
+    async (id) => {
       const fields = await deps.redis.hgetall(redisKeys.batch(id));
-      return fields['total'] === undefined
-        ? statusFromStore(deps, id, signal)
-        : statusFromFields(id, fields, active.get(id) ?? []);
-    }),
+      if (fields['total'] !== undefined) return statusFromFields(id, fields, active.get(id) ?? []);
+      return statusFromStore(deps, id, signal).catch((error: unknown) => {
+        if (error instanceof NotFoundError) return undefined;
+        throw error;
+      });
+    },
+    signal,
   );
-}
-
-async function listFromStore(deps: BatchDeps, limit: number, signal?: AbortSignal): Promise<BatchStatus[]> {
-  const found: BatchStatus[] = [];
-  for await (const id of deps.store.listFolders(objectKeys.batches(), signal)) {
-    if (!(await deps.store.exists(objectKeys.manifest(id), signal))) continue;
-    found.push(await statusFromStore(deps, id, signal));
-  }
-  return found.sort((a, b) => b.created_at - a.created_at).slice(0, limit);
+  return statuses.filter((status) => status !== undefined);
 }
 
 /** What cohorts run right now, by batch: at most one item per cohort. */
@@ -120,12 +118,11 @@ function stateOf(
 }
 
 async function statusFromStore(deps: BatchDeps, id: string, signal?: AbortSignal): Promise<BatchStatus> {
-  const manifest = await readManifest(deps.store, id, signal);
-  const [success, cancelled] = await Promise.all([
+  const [header, success, cancelled] = await Promise.all([
+    readHeader(deps.store, id, signal),
     readSuccess(deps.store, id, signal),
     readCancel(deps.store, id, signal),
   ]);
-  const { header } = manifest;
   const base = {
     id,
     created_at: header.created_at,
@@ -140,6 +137,7 @@ async function statusFromStore(deps: BatchDeps, id: string, signal?: AbortSignal
     return { ...base, status, completed_at: await finishedAt(deps.store, id, signal), request_counts };
   }
   // Redis was emptied and the reconciler has not been here yet.
+  const manifest = await readManifest(deps.store, id, signal);
   const done = [...(await listOutcomes(deps, manifest, signal))].sort((a, b) => a - b);
   const total = header.totals.requests;
   const counts = { total, answered: 0, failed: 0, cancelled: 0, expired: 0, pending: total - done.length };

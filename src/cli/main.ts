@@ -2,11 +2,13 @@ import { Command, CommanderError } from 'commander';
 import { describeError, LonghaulError } from '../platform/errors.js';
 import { VERSION } from '../platform/version.js';
 import { aggregatorCommand } from './aggregator.js';
+import { batchCommand } from './batch.js';
 import { cancelCommand } from './cancel.js';
 import { deadCommand } from './dead.js';
 import { demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
 import { engineCommand } from './engine-check.js';
+import { headsCommand } from './heads.js';
 import { localCommand } from './local.js';
 import { resultsCommand } from './results.js';
 import { retryCommand } from './retry.js';
@@ -44,11 +46,13 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
     cancelCommand(),
     retryCommand(),
     deadCommand(),
+    batchCommand(),
     demoCommand(),
     localCommand(),
     workerCommand(),
     aggregatorCommand(),
     engineCommand(),
+    headsCommand(),
     doctorCommand(),
   ];
   for (const command of commands) program.addCommand(command);

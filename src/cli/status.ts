@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import type { Redis } from 'ioredis';
-import { getStatus, listBatches } from '../batch/status.js';
+import { listBatches } from '../batch/list.js';
+import { getStatus } from '../batch/status.js';
 import type { BatchStatus } from '../contracts/status.js';
 import { NotFoundError } from '../platform/errors.js';
 import { cohortKeys } from '../platform/keys.js';

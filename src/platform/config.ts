@@ -40,6 +40,11 @@ const schema = z.strictObject({
   headsFile: z.string().optional(),
   backend: z.enum(['cpu', 'cuda', 'auto']).default('auto'),
   threads: z.coerce.number().int().min(1).max(512).default(1),
+  /** Which GPU a rank uses, counted modulo those that it sees; its rank unless given. */
+  gpu: z.coerce.number().int().min(0).max(63).optional(),
+  /** libapb_cuda.so and libcublasLt.so; found by themselves unless given. */
+  cudaLibrary: z.string().optional(),
+  cublasLt: z.string().optional(),
 
   cohort: z
     .string()
@@ -74,6 +79,9 @@ const schema = z.strictObject({
   /** Leaders stop claiming above this many answers that S3 has not taken yet. */
   uncommittedBound: z.coerce.number().int().min(1).default(1000),
   aggregatorConcurrency: z.coerce.number().int().min(1).max(256).default(16),
+  /** The reconciler drops finished batches from Redis after this many days, and the oldest above this number; S3 has them. */
+  keepFinishedDays: z.coerce.number().min(0).default(30),
+  keepFinishedBatches: z.coerce.number().int().min(0).default(10_000),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 

@@ -11,6 +11,7 @@
  *   {longhaul}:item:<batch>:<index>              hash: engine_deaths, infrastructure_faults
  *   {longhaul}:uncommitted                       answers waiting for S3, as counted by the aggregator
  *   {longhaul}:reconciler                        lock: which aggregator runs the reconciler's pass
+ *   {longhaul}:incarnation                       drawn by the first reconciler; another value: Redis was emptied
  *   {cohort:<name>}:...                          one cohort's forming, heartbeats and control stream
  *
  * S3, below the configured prefix:
@@ -38,6 +39,7 @@ export const redisKeys = {
   item: (batch: string, index: number) => `${QUEUE_PREFIX}:item:${batch}:${index}`,
   uncommitted: () => `${QUEUE_PREFIX}:uncommitted`,
   reconciler: () => `${QUEUE_PREFIX}:reconciler`,
+  incarnation: () => `${QUEUE_PREFIX}:incarnation`,
 } as const;
 
 export const cohortKeys = (name: string) => {
