@@ -110,6 +110,6 @@ test('any plan sums up, is made of multiples of 16 but for its end, and keeps to
         for (const block of blocks.slice(0, -1)) expect(block % 16).toBe(0);
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 80 },
   );
 });
