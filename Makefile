@@ -3,14 +3,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: demo test test-quick lint build native cuda bench setup test-data clean help
+.PHONY: demo test test-quick lint build native cuda bench s3-suite setup test-data clean help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
 	@echo "make test        lint, types, unit, native (with sanitizers), integration, chaos"
 	@echo "make test-quick  lint, types and unit tests"
 	@echo "make build       the addon and dist/"
-	@echo "make bench       benchmarks of the CPU backend"
+	@echo "make s3-suite    checks an S3 server: ENDPOINT= [ACCESS_KEY= SECRET_KEY= REGION= BUCKET=], without one our own"
+	@echo "make bench       benchmarks of the CPU backend and of submit"
 	@echo "make cuda        the CUDA backend (not part of this version: says so)"
 	@echo "make clean       removes build outputs; keeps .longhaul/ and node_modules/"
 
@@ -46,10 +47,19 @@ test: lint test-data build
 	$(MAKE) -s -j$(JOBS) -C native test
 	$(MAKE) -s -j$(JOBS) -C native sanitize
 	npx vitest run --project integration
+	npx vitest run --project s3-suite
 	npx vitest run --project chaos
+
+# The same checks against any server. Without BUCKET it makes one, and removes it.
+s3-suite: setup
+	@npx tsc -p tsconfig.build.json
+	@NODE_NO_WARNINGS=1 S3_SUITE_ENDPOINT="$(ENDPOINT)" S3_SUITE_ACCESS_KEY="$(ACCESS_KEY)" S3_SUITE_SECRET_KEY="$(SECRET_KEY)" \
+	  S3_SUITE_REGION="$(REGION)" S3_SUITE_BUCKET="$(BUCKET)" \
+	  npx vitest run --project s3-suite --reporter=./test/s3-suite/table.ts
 
 bench: build
 	$(MAKE) -s -C native bench
+	node bench/submit.js
 
 cuda:
 	@$(MAKE) -s -C native cuda
