@@ -2,7 +2,7 @@ import { S3Error } from './errors.js';
 import { xmlReply, type Operation } from './exchange.js';
 import { quoted, unquoted } from './object-headers.js';
 import { receiveText } from './payload.js';
-import { uriEncode } from './signature.js';
+import { serverRegion, uriEncode } from './signature.js';
 import { childrenOf, parseXml, textOf, xmlDocument } from './xml.js';
 
 export const listBuckets: Operation = ({ store }) => {
@@ -19,7 +19,7 @@ export const listBuckets: Operation = ({ store }) => {
 };
 
 export const createBucket: Operation = async (exchange) => {
-  // Its body may name a region; this server has none.
+  // Its body may name a region; this server has one.
   if (Number(exchange.headers['content-length'] ?? 0) > 0) parseXml(await receiveText(exchange));
   await exchange.store.createBucket(exchange.bucket);
   return { status: 200, headers: { location: `/${exchange.bucket}` } };
@@ -27,7 +27,7 @@ export const createBucket: Operation = async (exchange) => {
 
 export const headBucket: Operation = ({ store, bucket }) => {
   store.bucket(bucket);
-  return Promise.resolve({ status: 200, headers: { 'x-amz-bucket-region': 'us-east-1' } });
+  return Promise.resolve({ status: 200, headers: { 'x-amz-bucket-region': serverRegion } });
 };
 
 export const deleteBucket: Operation = async ({ store, bucket }) => {

@@ -61,11 +61,7 @@ export const uploadPart: Operation = async (exchange) => {
   const staged = await store.stage();
   try {
     const received = await receive(exchange, (bytes) => staged.write(bytes));
-    if (
-      received.checksum &&
-      upload.checksumAlgorithm &&
-      received.checksum.algorithm !== upload.checksumAlgorithm
-    )
+    if (received.sent && upload.checksumAlgorithm && received.checksum.algorithm !== upload.checksumAlgorithm)
       throw new S3Error(
         'InvalidRequest',
         `Checksum Type mismatch occurred, expected checksum Type: ${upload.checksumAlgorithm}, actual checksum Type: ${received.checksum.algorithm}`,

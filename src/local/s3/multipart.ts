@@ -3,7 +3,7 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createHasher, type ChecksumAlgorithm } from './checksums.js';
 import { S3Error } from './errors.js';
-import type { Received } from './payload.js';
+import { defaultChecksum, type Received } from './payload.js';
 import { openSealed, readRange, readSealedRecord, StagedFile } from './sealed-file.js';
 import type { Bucket, Conditions, ObjectRecord, Store, StoredChecksum } from './store.js';
 
@@ -94,7 +94,7 @@ export async function putPart(
     size: got.size,
     etag: got.md5.toString('hex'),
     modified: Date.now(),
-    checksum: got.checksum,
+    checksum: got.sent ? got.checksum : undefined,
   };
   await staged.seal(part);
   try {
@@ -181,8 +181,9 @@ export async function completeUpload(
   expectedChecksum?: string,
 ): Promise<ObjectRecord> {
   const parts = chosenParts(named, await listParts(bucket, upload.id));
-  const algorithm = upload.checksumAlgorithm;
-  const whole = algorithm && upload.checksumType === 'FULL_OBJECT' ? createHasher(algorithm) : undefined;
+  const algorithm = upload.checksumAlgorithm ?? defaultChecksum;
+  const isWhole = upload.checksumAlgorithm === undefined || upload.checksumType === 'FULL_OBJECT';
+  const whole = isWhole ? createHasher(algorithm) : undefined;
   const staged = await store.stage();
   try {
     const etag = createHash('md5');
@@ -198,10 +199,9 @@ export async function completeUpload(
       }
       etag.update(Buffer.from(part.etag, 'hex'));
     }
-    const checksum: StoredChecksum | undefined =
-      algorithm && whole
-        ? { algorithm, value: whole.digest().toString('base64'), type: 'FULL_OBJECT' }
-        : algorithm && compositeChecksum(algorithm, parts);
+    const checksum: StoredChecksum | undefined = whole
+      ? { algorithm, value: whole.digest().toString('base64'), type: 'FULL_OBJECT' }
+      : compositeChecksum(algorithm, parts);
     if (
       expectedChecksum !== undefined &&
       checksum &&

@@ -28,7 +28,7 @@ export const putObject: Operation = async (exchange) => {
       etag: received.md5.toString('hex'),
       modified: Date.now(),
       headers,
-      checksum: received.checksum && { ...received.checksum, type: 'FULL_OBJECT' },
+      checksum: { ...received.checksum, type: 'FULL_OBJECT' },
     };
     await bucket.commit(staged, record, conditions);
     return { status: 200, headers: { etag: quoted(record.etag), ...checksumHeadersOf(record) } };

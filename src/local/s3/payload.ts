@@ -18,8 +18,13 @@ export interface Incoming {
 export interface Received {
   size: number;
   md5: Buffer;
-  checksum?: { algorithm: ChecksumAlgorithm; value: string };
+  /** The one that came with it, or S3's default, which was not `sent`. */
+  checksum: { algorithm: ChecksumAlgorithm; value: string };
+  sent: boolean;
 }
+
+/** What S3 computes for an object that comes without a checksum. */
+export const defaultChecksum = 'CRC64NVME' satisfies ChecksumAlgorithm;
 
 const maxPut = 5 * 1024 ** 3;
 
@@ -107,14 +112,14 @@ export async function receive(
 
   const md5 = createHash('md5');
   const sha256 = expected.sha256 === undefined ? undefined : createHash('sha256');
-  const hasher = expected.checksum && createHasher(expected.checksum.algorithm);
+  const hasher = createHasher(expected.checksum?.algorithm ?? defaultChecksum);
   let size = 0;
   for await (const bytes of source) {
     size += bytes.length;
     if (size > expected.length) throw tooMuch(expected.length);
     md5.update(bytes);
     sha256?.update(bytes);
-    hasher?.update(bytes);
+    hasher.update(bytes);
     await sink(bytes);
   }
   if (size !== expected.length)
@@ -128,15 +133,21 @@ export async function receive(
       'XAmzContentSHA256Mismatch',
       "The provided 'x-amz-content-sha256' header does not match what was computed.",
     );
-  if (!expected.checksum || !hasher) return { size, md5: digest };
+  const computed = hasher.digest();
+  if (!expected.checksum)
+    return {
+      size,
+      md5: digest,
+      checksum: { algorithm: defaultChecksum, value: computed.toString('base64') },
+      sent: false,
+    };
 
   const { algorithm } = expected.checksum;
   const name = `x-amz-checksum-${algorithm.toLowerCase()}`;
-  const computed = hasher.digest();
   const text = expected.checksum.value ?? trailers[name] ?? '';
   if (!digestOf(name, text, computed.length).equals(computed))
     throw new S3Error('BadDigest', `The ${algorithm} you specified did not match the calculated checksum.`);
-  return { size, md5: digest, checksum: { algorithm, value: text } };
+  return { size, md5: digest, checksum: { algorithm, value: text }, sent: true };
 }
 
 const tooMuch = (announced: number): S3Error =>

@@ -32,6 +32,8 @@ export interface VerifiedSignature {
 
 const maxSkewMs = 15 * 60_000;
 const algorithm = 'AWS4-HMAC-SHA256';
+/** The one region that this server is in. */
+export const serverRegion = 'us-east-1';
 
 export const sha256Hex = (data: string | Buffer): string => createHash('sha256').update(data).digest('hex');
 export const hmac = (key: string | Buffer, data: string): Buffer =>
@@ -150,6 +152,12 @@ export function verifySignature(
     throw new S3Error(
       'AuthorizationHeaderMalformed',
       `The credential ${JSON.stringify(claim.credential)} is not of the form <key>/<date>/<region>/s3/aws4_request.`,
+    );
+  if (region !== serverRegion)
+    throw new S3Error(
+      claim.presigned ? 'AuthorizationQueryParametersError' : 'AuthorizationHeaderMalformed',
+      `The credential is for the region ${JSON.stringify(region)}; expecting '${serverRegion}'.`,
+      { Region: serverRegion },
     );
   const sent = parseTimestamp(claim.timestamp);
   if (!claim.presigned && Math.abs(sent - now) > maxSkewMs)
