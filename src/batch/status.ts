@@ -4,6 +4,7 @@ import { NotFoundError } from '../platform/errors.js';
 import { redisKeys } from '../platform/keys.js';
 import { mapConcurrently } from './concurrency.js';
 import { readCancel } from './flags.js';
+import { givenBack, type GivenBack } from './given-back.js';
 import { readHeader } from './header.js';
 import { checkBatchId, readManifest } from './manifest.js';
 import { withQueues, type BatchDeps, type Queues } from './queues.js';
@@ -21,12 +22,17 @@ export async function getStatus(deps: BatchDeps, id: string, signal?: AbortSigna
   checkBatchId(id);
   const fields = await deps.redis.hgetall(redisKeys.batch(id));
   if (fields['total'] === undefined) return statusFromStore(deps, id, signal);
-  const active =
-    fields['completed_at'] === undefined ? ((await withQueues(deps.redis, activeItems)).get(id) ?? []) : [];
-  return statusFromFields(id, fields, active);
+  if (fields['completed_at'] !== undefined) return statusFromFields(id, fields);
+  const active = (await withQueues(deps.redis, activeItems)).get(id) ?? [];
+  const back = await givenBack(
+    deps.redis,
+    id,
+    active.map(({ item }) => item),
+  );
+  return statusFromFields(id, fields, active, back);
 }
 
-/** Of several batches at once, in their order; one that is gone is left out. */
+/** Of several batches at once, in their order, without what was given back; one that is gone is left out. */
 export async function getStatuses(
   deps: BatchDeps,
   ids: readonly string[],
@@ -74,7 +80,8 @@ export function activeItem(item: number, epoch: number, progress: unknown): Acti
 export function statusFromFields(
   id: string,
   fields: Record<string, string>,
-  active: ActiveItem[],
+  active: ActiveItem[] = [],
+  given_back: GivenBack[] = [],
 ): BatchStatus {
   const number = (name: string) => Number(fields[name] ?? 0);
   const optional = (name: string) => (fields[name] === undefined ? null : Number(fields[name]));
@@ -103,6 +110,7 @@ export function statusFromFields(
     request_counts,
     input: fields['input'] ?? '',
     active,
+    given_back,
   };
 }
 
@@ -130,6 +138,7 @@ async function statusFromStore(deps: BatchDeps, id: string, signal?: AbortSignal
     cancel_requested_at: cancelled ?? null,
     input: header.input,
     active: [],
+    given_back: [],
   };
   if (success !== undefined) {
     const request_counts = { ...success.counts, pending: 0 };

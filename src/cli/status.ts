@@ -77,7 +77,18 @@ function show(status: BatchStatus, options: Flags): void {
   for (const { item, phase, done, total, document_tokens } of status.active) {
     printLine(`document ${item}: ${phase} ${done}/${total}, ${document_tokens} tokens`);
   }
+  for (const back of status.given_back) printLine(describeGivenBack(back));
   if (status.completed_at !== null) printLine(`fetch it with: longhaul results ${status.id}`);
+}
+
+function describeGivenBack(back: BatchStatus['given_back'][number]): string {
+  const { item, infrastructure_faults: faults, last_fault, engine_deaths: deaths } = back;
+  const times = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+  const told = [
+    ...(faults > 0 ? [`${times(faults, 'fault')}, last ${last_fault ?? 'not known'}`] : []),
+    ...(deaths > 0 ? [`${times(deaths, 'cohort')} ended by it`] : []),
+  ];
+  return `document ${item} was given back: ${told.join('; ')}`;
 }
 
 /** What each cohort last said about itself. Cohorts have hash tags of their own, so they are found by scanning. */

@@ -40,5 +40,15 @@ export const batchStatus = z.strictObject({
       document_tokens: z.int(),
     }),
   ),
+  /** Work items that were tried and have gone back to wait, or are tried again: why. The first of them. */
+  given_back: z.array(
+    z.strictObject({
+      item: z.int(),
+      infrastructure_faults: z.int(),
+      /** `CODE: message` */
+      last_fault: z.string().nullable(),
+      engine_deaths: z.int(),
+    }),
+  ),
 });
 export type BatchStatus = z.infer<typeof batchStatus>;

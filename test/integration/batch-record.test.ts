@@ -16,6 +16,7 @@ import {
 } from '../../src/batch/record.js';
 import { restoreBatch } from '../../src/batch/restore.js';
 import { getStatus } from '../../src/batch/status.js';
+import { statusCommand } from '../../src/cli/status.js';
 import { countUncommitted } from '../../src/batch/uncommitted.js';
 import { jobIds, objectKeys, QUEUE_PREFIX, QUEUES, redisKeys } from '../../src/platform/keys.js';
 import {
@@ -27,6 +28,7 @@ import {
   useBench,
   type Bench,
 } from './batch-support.js';
+import { runCommand } from './run-command.js';
 
 const file = useBench();
 let bench: Bench;
@@ -197,4 +199,26 @@ test('10,000 items are enqueued in bounded steps', async () => {
   });
   expect(await countUncommitted(redis)).toBe(10_000);
   expect(await redis.exists(redisKeys.batch(id))).toBe(0);
+});
+
+test('the status says why items are given back', async () => {
+  const [id, other] = [newId(), newId()];
+  for (const batch of [id, other]) {
+    const { manifest, items } = makeBatch(batch, { items: [1, 1, 1] });
+    await createBatch(bench.deps, manifest, items);
+    await redis.hset(redisKeys.item(batch, 1), {
+      infrastructure_faults: 3,
+      last_fault: 'S3: away',
+      engine_deaths: 1,
+    });
+    // It waits out its back-off.
+    const queue = `${QUEUE_PREFIX}:${QUEUES.documents}`;
+    await redis.zrem(`${queue}:prioritized`, jobIds.document(batch, 1));
+    await redis.zadd(`${queue}:delayed`, Date.now() + 60_000, jobIds.document(batch, 1));
+  }
+  expect((await getStatus(bench.deps, id)).given_back).toEqual([
+    { item: 1, infrastructure_faults: 3, last_fault: 'S3: away', engine_deaths: 1 },
+  ]);
+  const { stdout } = await runCommand(bench.config, statusCommand(), id);
+  expect(stdout).toContain('document 1 was given back: 3 faults, last S3: away; 1 cohort ended by it\n');
 });

@@ -16,6 +16,7 @@ const status = (change: Partial<BatchStatus> & { answered?: number; failed?: num
     request_counts: { total: 3, answered, failed, cancelled: 0, expired: 0, pending },
     input: 'requests.jsonl',
     active: [],
+    given_back: [],
     ...rest,
   };
 };
