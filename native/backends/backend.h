@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -78,6 +79,8 @@ struct Segment {
   /// false: every query row sees every key. true: query row i sees keys j <= i + (keys - queries)
   /// (the causal mask aligned at the end, so that the last query sees the last key).
   bool causal = false;
+  /// Rows that the piece may grow to while a recorded step is replayed; 0: it does not grow.
+  int64_t capacity = 0;
 };
 
 /// Shape of an attention call.
@@ -97,6 +100,8 @@ class Backend {
   virtual size_t element_bytes() const = 0;
   /// True when device memory can be read and written by the host directly (the CPU backend).
   virtual bool host_memory() const = 0;
+  /// True when attention is best given all rows of a piece at once, and can write over its queries.
+  virtual bool whole_attention() const { return false; }
 
   // ---- memory -------------------------------------------------------------------------------
   /// Uninitialised memory. Throws EngineError("out_of_memory") with the size asked for.
@@ -113,6 +118,8 @@ class Backend {
       copy(static_cast<std::byte*>(to) + static_cast<size_t>(i) * to_stride,
            static_cast<const std::byte*>(from) + static_cast<size_t>(i) * from_stride, row_bytes);
   }
+  /// Host memory that the device copies from and to without a detour.
+  virtual BufferPtr allocate_host(size_t bytes) = 0;
   /// Converts activations to float32 in host memory: x [T, n] -> out [T*n], dense rows.
   virtual void download_float(const Matrix& x, float* out) = 0;
   /// Waits until every op enqueued so far has finished; throws what they failed with.
@@ -144,12 +151,34 @@ class Backend {
   virtual void rope(const Matrix& x, int64_t heads, std::span<const int32_t> positions,
                     const Rope& rope) = 0;
 
-  /// out [T, F] = silu(gate_up[:, :F]) * gate_up[:, F:]; gate_up [T, 2F].
+  /// The parts of qkv [T, (NQ+2NK)*D] in matrices of their own, q and k rotated as by `rope` at
+  /// positions first, first + 1, ...; qkv's contents are lost. A device does it in one pass.
+  virtual void split_heads(const Matrix& qkv, const Heads& heads, int32_t first, const Rope& rope, const Matrix& q,
+                           const KeyValues& kv) {
+    std::vector<int32_t> positions(static_cast<size_t>(qkv.rows));
+    for (size_t i = 0; i < positions.size(); ++i) positions[i] = first + static_cast<int32_t>(i);
+    const auto part = [&](int64_t head, int64_t count) {
+      const size_t skip = static_cast<size_t>(head * heads.dimension) * element_bytes();
+      return Matrix{static_cast<std::byte*>(qkv.data) + skip, qkv.rows, count * heads.dimension, qkv.stride};
+    };
+    const auto move = [&](const Matrix& to, const Matrix& from) {
+      copy_rows(to.data, static_cast<size_t>(to.stride) * element_bytes(), from.data,
+                static_cast<size_t>(from.stride) * element_bytes(), static_cast<size_t>(from.columns) * element_bytes(),
+                from.rows);
+    };
+    this->rope(part(0, heads.query + heads.key_value), heads.query + heads.key_value, positions, rope);
+    move(q, part(0, heads.query));
+    move(kv.keys, part(heads.query, heads.key_value));
+    move(kv.values, part(heads.query + heads.key_value, heads.key_value));
+  }
+
+  /// out [T, F] = silu(gate_up[:, :F]) * gate_up[:, F:]; gate_up [T, 2F]. out may be gate_up[:, :F].
   virtual void swiglu(const Matrix& gate_up, const Matrix& out) = 0;
 
   /// Softmax attention of q [T, NQ*D] over the union of the segments, scaled by 1/sqrt(D).
   /// out [T, NQ*D]; lse [T, NQ] float32 (natural log of the sum of exp of scaled logits) or null.
   /// A row that sees no key has out 0 and lse -inf. Memory grows with T, never with T x keys.
+  /// out may be q where `whole_attention()` says so.
   virtual void attention(const Matrix& q, std::span<const Segment> segments, const Heads& heads,
                          const Matrix& out, float* lse) = 0;
 
@@ -187,6 +216,30 @@ class Backend {
 
   /// logits [T, V] float32 host memory = x [T, C] * head^T; head [V, C] as loaded (no rounding).
   virtual void logits(const Matrix& x, const Linear& head, float* out) = 0;
+
+  // ---- repeated steps -------------------------------------------------------------------------
+  /// What changes from one decoded token to the next.
+  struct Step {
+    uint32_t token = 0;    // of embed
+    int32_t position = 0;  // of split_heads
+    int32_t rows = 0;      // of the segments that grow, this token's row included
+  };
+  /// A step that can be enqueued again as one piece, for other values.
+  class Recording {
+   public:
+    virtual ~Recording() = default;
+  };
+  /// Runs `body`, the ops of one step for one token. The recording stays good as long as everything that the
+  /// ops were given lives and no segment has outgrown its capacity; null: this backend has none.
+  virtual std::unique_ptr<Recording> record(const Step& step, const std::function<void()>& body) {
+    static_cast<void>(step);
+    body();
+    return nullptr;
+  }
+  /// Enqueues a recording of this backend; split_heads and attention then count rows from `step`.
+  virtual void replay(const Recording& recording, const Step& step) {
+    static_cast<void>(recording), static_cast<void>(step);
+  }
 };
 
 }  // namespace longhaul

@@ -22,6 +22,7 @@ class Decode {
 
  private:
   void step(std::span<const uint32_t> tokens);
+  void run_layers(std::span<const uint32_t> tokens);
   void attend(int64_t layer, int64_t rows);
   void merge(int64_t rows);
   /// Rank 0 chooses the next token; all ranks get it, or throw "stopped".
@@ -52,6 +53,9 @@ class Decode {
   BufferPtr lses_;            // [ranks, L, NQ] float32
   BufferPtr merged_lse_;      // [L, NQ] float32
   std::vector<float> logits_;  // [V], host, rank 0
+
+  std::unique_ptr<Backend::Recording> recording_;  // of a step of one token, where no other rank takes part
+  size_t recorded_pieces_ = 0;                     // of the tail, when it was made
 };
 
 /// Bytes of one rank's part: attention of `rows` rows, padded, and their lse, padded.
@@ -102,9 +106,25 @@ DecodeResult Decode::run() {
 
 /// Runs tokens [T] at the next positions; x_ then holds their last hidden states.
 void Decode::step(std::span<const uint32_t> tokens) {
+  if (stores_) tail_.extend(static_cast<int64_t>(tokens.size()));
+  if (exchange_.size() > 1 || tokens.size() > 1 || control_.trace) {
+    run_layers(tokens);
+  } else {
+    const Backend::Step now{tokens[0], static_cast<int32_t>(document_.tokens + done_), static_cast<int32_t>(tail_.used())};
+    if (recording_ && recorded_pieces_ == tail_.pieces()) {
+      backend_.replay(*recording_, now);
+    } else {
+      recording_.reset();
+      recording_ = backend_.record(now, [&] { run_layers(tokens); });
+      recorded_pieces_ = tail_.pieces();
+    }
+  }
+  done_ += static_cast<int64_t>(tokens.size());
+}
+
+void Decode::run_layers(std::span<const uint32_t> tokens) {
   const auto rows = static_cast<int64_t>(tokens.size());
   const int64_t position = document_.tokens + done_;
-  if (stores_) tail_.extend(rows);
   backend_.embed(model_.embedding, tokens, rows_of(backend_, x_.view, 0, rows));
   for (int64_t i = 0; i < model_.config.layers; ++i) {
     const Layer& layer = model_.layers[static_cast<size_t>(i)];
@@ -123,7 +143,6 @@ void Decode::step(std::span<const uint32_t> tokens) {
       backend_.download_float(rows_of(backend_, x_.view, rows - 1, 1), hidden.data());
     }
   }
-  done_ += rows;
 }
 
 /// Attention of q_ over this rank's keys, merged over all ranks into merged_.

@@ -40,7 +40,7 @@ struct PrefillRequest {
   std::span<const uint32_t> query;  // the query tokens that the anchor carries (apb), on all ranks
   Select select = Select::Heads;
   uint64_t select_seed = 0;
-  int64_t chunk_rows = 1024;        // rows per GEMM and attention call: bounds activation memory
+  int64_t chunk_rows = 0;           // rows per GEMM, and on the host per attention call: bounds activation memory; 0: forward.h's choice
 };
 
 struct DecodeRequest {

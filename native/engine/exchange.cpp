@@ -1,6 +1,7 @@
 #include "exchange.h"
 
 #include <array>
+#include <algorithm>
 #include <numeric>
 
 #include "rows.h"
@@ -12,6 +13,15 @@ EngineError stopped_error() { return {"stopped", "stopped on request; the next c
 Exchange::Exchange(Communicator& communicator, Backend& backend, std::chrono::milliseconds timeout)
     : communicator_(communicator), backend_(backend), timeout_(timeout) {}
 
+std::byte* Exchange::stage(size_t bytes) {
+  if (!staging_ || staging_->bytes() < bytes) {
+    staging_.reset();  // first, so that old and new are never held together
+    staging_ = backend_.allocate_host(std::max<size_t>(bytes, 256));
+  }
+  staged_bytes_ = bytes;
+  return staged_ = static_cast<std::byte*>(staging_->data());
+}
+
 void Exchange::gather(const void* send, void* receive, std::span<const size_t> bytes) {
   const size_t total = std::accumulate(bytes.begin(), bytes.end(), size_t{0});
   if (total == 0) return;  // known to every rank
@@ -19,10 +29,10 @@ void Exchange::gather(const void* send, void* receive, std::span<const size_t> b
   if (direct()) return communicator_.all_gather(send, receive, bytes, deadline());
   const auto self = static_cast<size_t>(rank());
   const size_t before = std::accumulate(bytes.begin(), bytes.begin() + rank(), size_t{0});
-  staging_.resize(total);
-  if (bytes[self] > 0) backend_.download(staging_.data() + before, send, bytes[self]);
-  communicator_.all_gather(staging_.data() + before, staging_.data(), bytes, deadline());
-  backend_.upload(receive, staging_.data(), total);
+  std::byte* staging = stage(total);
+  if (bytes[self] > 0) backend_.download(staging + before, send, bytes[self]);
+  communicator_.all_gather(staging + before, staging, bytes, deadline());
+  backend_.upload(receive, staging, total);
   backend_.synchronize();  // the staging buffer is used again by the next call
 }
 
@@ -32,20 +42,20 @@ void Exchange::all_to_all(const void* send, std::span<const size_t> send_bytes, 
   if (direct()) return communicator_.all_to_all(send, send_bytes, receive, receive_bytes, deadline());
   const size_t out = std::accumulate(send_bytes.begin(), send_bytes.end(), size_t{0});
   const size_t in = std::accumulate(receive_bytes.begin(), receive_bytes.end(), size_t{0});
-  staging_.resize(out + in);
-  if (out > 0) backend_.download(staging_.data(), send, out);
-  communicator_.all_to_all(staging_.data(), send_bytes, staging_.data() + out, receive_bytes, deadline());
-  if (in > 0) backend_.upload(receive, staging_.data() + out, in);
+  std::byte* staging = stage(out + in);
+  if (out > 0) backend_.download(staging, send, out);
+  communicator_.all_to_all(staging, send_bytes, staging + out, receive_bytes, deadline());
+  if (in > 0) backend_.upload(receive, staging + out, in);
   backend_.synchronize();  // the staging buffer is used again by the next call
 }
 
 void Exchange::broadcast(void* data, size_t bytes, int root) {
   backend_.synchronize();
   if (direct()) return communicator_.broadcast(data, bytes, root, deadline());
-  staging_.resize(bytes);
-  if (rank() == root) backend_.download(staging_.data(), data, bytes);
-  communicator_.broadcast(staging_.data(), bytes, root, deadline());
-  if (rank() != root) backend_.upload(data, staging_.data(), bytes);
+  std::byte* staging = stage(bytes);
+  if (rank() == root) backend_.download(staging, data, bytes);
+  communicator_.broadcast(staging, bytes, root, deadline());
+  if (rank() != root) backend_.upload(data, staging, bytes);
   backend_.synchronize();
 }
 
@@ -56,12 +66,12 @@ Exchange::Rotation Exchange::rotate(const KeyValues& from, const KeyValues& into
   std::byte* receive[2] = {static_cast<std::byte*>(into.keys.data), static_cast<std::byte*>(into.values.data)};
   backend_.synchronize();  // the communicator reads outside the backend's order
   if (!direct()) {
-    staging_.resize(2 * (out + in));
+    std::byte* staging = stage(2 * (out + in));
     for (size_t i = 0; i < 2; ++i) {
-      std::byte* at = staging_.data() + i * out;
+      std::byte* at = staging + i * out;
       if (out > 0) backend_.download(at, send[i], out);
       send[i] = at;
-      receive[i] = staging_.data() + 2 * out + i * in;
+      receive[i] = staging + 2 * out + i * in;
     }
   }
   const auto move = [this, send = std::array{send[0], send[1]}, receive = std::array{receive[0], receive[1]}, out, in] {
@@ -83,7 +93,7 @@ void Exchange::Rotation::finish() {
   Backend& backend = exchange_->backend_;
   const size_t in = static_cast<size_t>(into_.keys.rows * into_.keys.columns) * backend.element_bytes();
   if (in == 0) return;
-  const std::byte* arrived = exchange_->staging_.data() + exchange_->staging_.size() - 2 * in;
+  const std::byte* arrived = exchange_->staged_ + exchange_->staged_bytes_ - 2 * in;
   backend.upload(into_.keys.data, arrived, in);
   backend.upload(into_.values.data, arrived + in, in);
   backend.synchronize();  // the staging buffer is used again by the next call

@@ -78,13 +78,17 @@ class Exchange {
 
  private:
   void gather_host(void* values, size_t bytes_each);
+  /// `bytes` of host memory, valid until the next call.
+  std::byte* stage(size_t bytes);
   bool direct() const { return communicator_.device_memory() == !backend_.host_memory(); }
   Deadline deadline() const { return Clock::now() + timeout_; }
 
   Communicator& communicator_;
   Backend& backend_;
   std::chrono::milliseconds timeout_;
-  std::vector<std::byte> staging_;
+  BufferPtr staging_;  // host memory, kept from call to call; the part in use:
+  std::byte* staged_ = nullptr;
+  size_t staged_bytes_ = 0;
 };
 
 }  // namespace longhaul

@@ -1,7 +1,6 @@
 #include "forward.h"
 
-#include <numeric>
-#include <vector>
+#include <algorithm>
 
 namespace longhaul {
 
@@ -9,17 +8,25 @@ void for_chunks(int64_t rows, int64_t chunk, const std::function<void(int64_t, i
   for (int64_t first = 0; first < rows; first += chunk) body(first, std::min(chunk, rows - first));
 }
 
+int64_t chunk_rows(const Model& model, int64_t rows, int64_t wanted) {
+  constexpr int64_t kOnHost = 1024, kLeast = 256, kMost = 8192;
+  const Config& config = model.config;
+  int64_t chunk = wanted > 0 ? wanted : kOnHost;
+  if (wanted == 0 && model.backend->whole_attention())
+    chunk = std::clamp(rows * config.hidden / (config.hidden + 2 * config.intermediate) / kLeast * kLeast, kLeast, kMost);
+  return std::clamp<int64_t>(rows, 1, chunk);
+}
+
 Forward::Forward(const Model& model, int64_t chunk) : model_(model), backend_(*model.backend) {
   const Config& config = model.config;
   const int64_t qkv = (config.heads.query + 2 * config.heads.key_value) * config.heads.dimension;
   normed_ = allocate_rows(backend_, chunk, config.hidden);
-  wide_ = allocate_rows(backend_, chunk, std::max(3 * config.intermediate, qkv));
+  wide_ = allocate_rows(backend_, chunk, std::max(2 * config.intermediate, qkv));
 }
 
-/// A dense [count, columns] matrix in `rows`, after `skip` elements.
-Matrix Forward::scratch(const Rows& rows, int64_t count, int64_t columns, int64_t skip) const {
-  return {static_cast<std::byte*>(rows.view.data) + static_cast<size_t>(skip) * backend_.element_bytes(), count,
-          columns, columns};
+/// A dense [count, columns] matrix in `rows`.
+Matrix Forward::scratch(const Rows& rows, int64_t count, int64_t columns) const {
+  return {rows.view.data, count, columns, columns};
 }
 
 void Forward::project(const Layer& layer, const Matrix& x, int64_t position, const Matrix& q, const KeyValues& kv,
@@ -31,20 +38,14 @@ void Forward::project(const Layer& layer, const Matrix& x, int64_t position, con
   backend_.gemm(normed, *layer.qkv, qkv, false);
   if (scores) backend_.retaining_scores(qkv, *layer.retain_fc1, *layer.retain_fc2, scores);
 
-  // q and k lie side by side in a row, so that one call rotates both.
-  std::vector<int32_t> positions(static_cast<size_t>(x.rows));
-  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(position));
-  backend_.rope(columns_of(backend_, qkv, 0, (nq + nk) * d), nq + nk, positions, model_.config.rope);
-  copy_matrix(backend_, q, columns_of(backend_, qkv, 0, nq * d));
-  copy_matrix(backend_, kv.keys, columns_of(backend_, qkv, nq * d, nk * d));
-  copy_matrix(backend_, kv.values, columns_of(backend_, qkv, (nq + nk) * d, nk * d));
+  backend_.split_heads(qkv, model_.config.heads, static_cast<int32_t>(position), model_.config.rope, q, kv);
 }
 
 void Forward::finish(const Layer& layer, const Matrix& attention, const Matrix& x) {
   const int64_t f = model_.config.intermediate;
   const Matrix normed = scratch(normed_, x.rows, model_.config.hidden);
   const Matrix gate_up = scratch(wide_, x.rows, 2 * f);
-  const Matrix product = scratch(wide_, x.rows, f, 2 * f * x.rows);
+  const Matrix product = columns_of(backend_, gate_up, 0, f);  // in the gates' place
   backend_.gemm(attention, *layer.output, x, true);
   backend_.rmsnorm(x, layer.post_norm, model_.config.rms_epsilon, normed);
   backend_.gemm(normed, *layer.gate_up, gate_up, false);

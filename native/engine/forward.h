@@ -13,7 +13,11 @@ namespace longhaul {
 /// Calls body(first, count) for consecutive pieces of [0, rows) of at most `chunk` rows.
 void for_chunks(int64_t rows, int64_t chunk, const std::function<void(int64_t first, int64_t count)>& body);
 
-/// Symbols as in backend.h. T is at most `chunk`: the scratch memory, about chunk * (C + 3F)
+/// Rows per call of `Forward` for a prefill of `rows` rows; `wanted` 0: on a device as many as keep its scratch
+/// memory within rows * C elements, so that the chips are full and the prefill needs 3 * rows * C in all.
+int64_t chunk_rows(const Model& model, int64_t rows, int64_t wanted);
+
+/// Symbols as in backend.h. T is at most `chunk`: the scratch memory, about chunk * (C + 2F)
 /// elements, is all that depends on the MLP's width.
 class Forward {
  public:
@@ -31,12 +35,12 @@ class Forward {
   void logits(const Matrix& x, float* out);
 
  private:
-  Matrix scratch(const Rows& rows, int64_t count, int64_t columns, int64_t skip = 0) const;
+  Matrix scratch(const Rows& rows, int64_t count, int64_t columns) const;
 
   const Model& model_;
   Backend& backend_;
   Rows normed_;  // [chunk, C]
-  Rows wide_;    // [chunk, max(3F, (NQ+2NK)*D)]: gate, up and their product; or q, k and v
+  Rows wide_;    // [chunk, max(2F, (NQ+2NK)*D)]: gate and up, their product over gate; or q, k and v
 };
 
 }  // namespace longhaul

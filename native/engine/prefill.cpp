@@ -62,7 +62,7 @@ Prefill::Prefill(const Model& model, Exchange& exchange, const PrefillRequest& r
     : model_(model), backend_(*model.backend), exchange_(exchange), request_(request), layout_(layout),
       control_(control), heads_(model.config.heads), rank_(static_cast<size_t>(exchange.rank())),
       kv_columns_(heads_.key_value * heads_.dimension),
-      chunk_(std::clamp<int64_t>(layout.anchor_length + static_cast<int64_t>(request.block.size()), 1, request.chunk_rows)),
+      chunk_(chunk_rows(model, layout.anchor_length + static_cast<int64_t>(request.block.size()), request.chunk_rows)),
       forward_(model, chunk_) {
   const Layout::Block &block = layout.blocks[rank_], &mirror = layout.mirrors[rank_];
   const Method method = request.layout.method;
@@ -81,7 +81,7 @@ Prefill::Prefill(const Model& model, Exchange& exchange, const PrefillRequest& r
   const int64_t rows = anchor_.rows + document_.rows, wide = heads_.query * heads_.dimension;
   x_ = allocate_rows(backend_, rows, model.config.hidden);
   q_ = allocate_rows(backend_, rows, wide);
-  attention_ = allocate_rows(backend_, chunk_, wide);
+  if (!backend_.whole_attention()) attention_ = allocate_rows(backend_, chunk_, wide);
 
   selection_.emplace(model, exchange, request, layout, control, anchor_.rows, chunk_);
   if (exchange.size() > 1 && method == Method::Ring) exact_ = make_ring(backend_, exchange, heads_, layout, chunk_);
@@ -189,12 +189,16 @@ void Prefill::share_passing() {
 /// Attention and the rest of the layer for a piece's rows: each sees all of `context`, and the
 /// piece itself up to its own row.
 void Prefill::attend(const Layer& layer, const Piece& piece, std::vector<Segment> context) {
-  context.push_back({});
+  context.push_back({piece.kv, true});
+  const bool whole = backend_.whole_attention();
+  const Matrix q = rows_of(backend_, q_.view, piece.row, piece.rows);
+  if (whole && piece.rows > 0) backend_.attention(q, context, heads_, q, nullptr);
   for_chunks(piece.rows, chunk_, [&](int64_t first, int64_t count) {
     const int64_t row = piece.row + first;
+    if (whole) return forward_.finish(layer, rows_of(backend_, q, first, count), rows_of(backend_, x_.view, row, count));
     context.back() = {rows_of(backend_, piece.kv, 0, first + count), true};
     const Matrix out = rows_of(backend_, attention_.view, 0, count);
-    backend_.attention(rows_of(backend_, q_.view, row, count), context, heads_, out, nullptr);
+    backend_.attention(rows_of(backend_, q, first, count), context, heads_, out, nullptr);
     forward_.finish(layer, out, rows_of(backend_, x_.view, row, count));
   });
 }

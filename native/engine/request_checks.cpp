@@ -78,8 +78,8 @@ void check_prefill(const Model& model, int ranks, const PrefillRequest& request,
   if (request.layout.ranks != ranks)
     throw invalid("layout.ranks is " + std::to_string(request.layout.ranks) + ", but the communicator joins " +
                   std::to_string(ranks));
-  if (request.chunk_rows < 1)
-    throw invalid("chunk_rows is " + std::to_string(request.chunk_rows) + "; it must be at least 1");
+  if (request.chunk_rows < 0)
+    throw invalid("chunk_rows is " + std::to_string(request.chunk_rows) + "; it must be at least 1, or 0 for the engine's choice");
   if (request.layout.method == Method::Ulysses && model.config.heads.query % ranks != 0)
     throw EngineError("unsupported", "method ulysses gives every rank as many query heads, and " +
                                          std::to_string(ranks) + " ranks do not divide the model's " +

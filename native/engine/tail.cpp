@@ -24,9 +24,11 @@ KeyValues Tail::newest(int64_t layer) const {
 }
 
 void Tail::append_segments(int64_t layer, std::vector<Segment>& segments) const {
-  for (const Piece& piece : pieces_)
-    segments.push_back({rows_of(backend_, piece.layers[static_cast<size_t>(layer)].view(), 0, piece.used),
-                        &piece == &pieces_.back()});
+  for (const Piece& piece : pieces_) {
+    const bool newest = &piece == &pieces_.back();
+    segments.push_back({rows_of(backend_, piece.layers[static_cast<size_t>(layer)].view(), 0, piece.used), newest,
+                        newest ? piece.capacity : 0});
+  }
 }
 
 }  // namespace longhaul

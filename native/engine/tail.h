@@ -20,6 +20,10 @@ class Tail {
   /// The newest rows of a layer, [rows, NK*D] twice.
   KeyValues newest(int64_t layer) const;
 
+  /// Rows of the newest piece, the newest included, and how many pieces there are: what a recorded step depends on.
+  int64_t used() const { return pieces_.back().used; }
+  size_t pieces() const { return pieces_.size(); }
+
   /// What the newest rows may see of the tail: all that was before them, and causally themselves.
   void append_segments(int64_t layer, std::vector<Segment>& segments) const;
 

@@ -25,7 +25,7 @@ Napi::Value plan(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value report(const Napi::CallbackInfo& info) {
-  return guard(info.Env(), [&] { return to_js(info.Env(), capabilities()); });
+  return guard(info.Env(), [&] { return to_js(info.Env(), capabilities(cuda_options({info[0], "capabilities"}))); });
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {

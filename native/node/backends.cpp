@@ -7,6 +7,7 @@
 
 #include "../backends/cpu/cpu_backend.h"
 #include "../backends/cpu/isa.h"
+#include "../backends/load/cuda_probe.h"
 #include "../engine/errors.h"
 
 namespace longhaul::node {
@@ -25,23 +26,31 @@ Isa parse_isa(const std::string& name) {
 
 }  // namespace
 
-Capabilities capabilities() {
-  return {{"cpu"},
-          cpu::kernels_for(Isa::Auto).name,
-          static_cast<int>(std::max(1u, std::thread::hardware_concurrency())),
-          false,
-          {"the CUDA backend is not built into this addon"}};
+Capabilities capabilities(const CudaOptions& cuda) {
+  Capabilities found{{"cpu"},
+                     cpu::kernels_for(Isa::Auto).name,
+                     static_cast<int>(std::max(1u, std::thread::hardware_concurrency())),
+                     probe_cuda(cuda)};
+  if (found.cuda.missing.empty()) found.backends.emplace_back("cuda");
+  return found;
 }
 
-std::shared_ptr<Backend> make_backend(const std::string& name, int64_t threads, const std::string& isa) {
-  if (name == "cuda") {
-    throw EngineError("unsupported", "backend is 'cuda', and the CUDA backend is not built into this addon; give cpu or auto");
-  }
-  if (name != "cpu" && name != "auto") {
+std::shared_ptr<Backend> make_backend(const BackendOptions& options) {
+  const auto& [name, threads, isa, cuda] = options;
+  if (name != "cpu" && name != "cuda" && name != "auto") {
     throw EngineError("invalid_argument", "backend is '" + name + "'; give cpu, cuda or auto");
   }
   if (threads < 1 || threads > kMostThreads) {
     throw EngineError("invalid_argument", "threads is " + std::to_string(threads) + "; give 1 to " + std::to_string(kMostThreads));
+  }
+  if (name != "cpu") {
+    const cuda::Report& report = probe_cuda(cuda);
+    if (report.missing.empty()) return open_cuda_library(cuda).make(cuda.device);
+    if (name == "cuda") {
+      std::string missing;
+      for (const std::string& item : report.missing) missing += (missing.empty() ? "" : "; and ") + item;
+      throw EngineError("unsupported", "backend is 'cuda', and this machine lacks " + missing + "; or give cpu or auto");
+    }
   }
   return make_cpu_backend({static_cast<int>(threads), parse_isa(isa)});
 }

@@ -1,11 +1,11 @@
-// Which backends this build has, and their making.
+// Which backends this build and this machine have, and their making.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "../backends/backend.h"
+#include "../backends/load/cuda_library.h"
 
 namespace longhaul::node {
 
@@ -13,14 +13,20 @@ struct Capabilities {
   std::vector<std::string> backends;
   std::string isa;  // the widest vector kernels of the CPU backend that this processor runs
   int threads = 1;
-  bool cuda = false;
-  std::vector<std::string> cuda_missing;
+  cuda::Report cuda;  // nothing missing: it works
 };
 
-Capabilities capabilities();
+/// Asks a child process about the GPU, which takes a second where there is one; once per process and options.
+Capabilities capabilities(const CudaOptions& cuda);
 
-/// `name`: "cpu", "cuda" or "auto" (the best that is there); `isa`: "auto", "portable", "avx2" or
-/// "avx512". A backend that was named is never replaced: EngineError("unsupported") instead.
-std::shared_ptr<Backend> make_backend(const std::string& name, int64_t threads, const std::string& isa);
+struct BackendOptions {
+  std::string name;  // "cpu", "cuda", or "auto": CUDA where it works, otherwise the CPU
+  int64_t threads = 1;
+  std::string isa = "auto";  // "auto", "portable", "avx2" or "avx512"
+  CudaOptions cuda;
+};
+
+/// A backend that was named is never replaced: EngineError("unsupported"), naming what is missing, instead.
+std::shared_ptr<Backend> make_backend(const BackendOptions& options);
 
 }  // namespace longhaul::node

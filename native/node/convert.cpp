@@ -89,13 +89,17 @@ LayoutRequest layout_request(const Fields& fields) {
   return request;
 }
 
+CudaOptions cuda_options(const Fields& fields) {
+  const int64_t device = fields.integer("gpu", 0);
+  if (device < 0) throw EngineError("invalid_argument", "gpu is " + std::to_string(device) + "; it cannot be negative");
+  return {fields.text("cudaLibrary", ""), {device, fields.text("cublasLt", "")}};
+}
+
 LoadOptions load_options(const Fields& fields) {
   LoadOptions options;
   options.model_directory = fields.text("modelDir");
   if (fields.has("headsFile")) options.heads_file = fields.text("headsFile");
-  options.backend = fields.text("backend");
-  options.isa = fields.text("isa", "auto");
-  options.threads = fields.integer("threads");
+  options.backend = {fields.text("backend"), fields.integer("threads"), fields.text("isa", "auto"), cuda_options(fields)};
   return options;
 }
 
@@ -155,8 +159,10 @@ Napi::Value to_js(Napi::Env env, const Layout& layout) {
 
 Napi::Value to_js(Napi::Env env, const Capabilities& capabilities) {
   Napi::Object cuda = Napi::Object::New(env);
-  cuda.Set("available", Napi::Boolean::New(env, capabilities.cuda));
-  cuda.Set("missing", strings(env, capabilities.cuda_missing));
+  cuda.Set("available", Napi::Boolean::New(env, capabilities.cuda.missing.empty()));
+  cuda.Set("description", Napi::String::New(env, capabilities.cuda.description));
+  cuda.Set("cublasLt", Napi::String::New(env, capabilities.cuda.cublas_lt));
+  cuda.Set("missing", strings(env, capabilities.cuda.missing));
   Napi::Object object = Napi::Object::New(env);
   object.Set("backends", strings(env, capabilities.backends));
   object.Set("isa", Napi::String::New(env, capabilities.isa));

@@ -12,6 +12,7 @@
 namespace longhaul::node {
 
 LayoutRequest layout_request(const Fields& fields);
+CudaOptions cuda_options(const Fields& fields);
 LoadOptions load_options(const Fields& fields);
 ConnectOptions connect_options(const Fields& fields);
 PrefillOptions prefill_options(const Fields& fields);

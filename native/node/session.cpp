@@ -1,7 +1,5 @@
 #include "session.h"
 
-#include "backends.h"
-
 namespace longhaul::node {
 
 std::shared_ptr<const Model> Session::load(const LoadOptions& options) {
@@ -11,7 +9,7 @@ std::shared_ptr<const Model> Session::load(const LoadOptions& options) {
   }
   model_.reset();  // before the new weights come: two models need not fit
   model_ = Model::load(options.model_directory, options.heads_file,
-                       make_backend(options.backend, options.threads, options.isa));
+                       make_backend(options.backend));
   return model_;
 }
 

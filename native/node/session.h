@@ -10,6 +10,7 @@
 #include "../engine/engine.h"
 #include "../engine/model.h"
 #include "../engine/rates.h"
+#include "backends.h"
 #include "call.h"
 
 namespace longhaul::node {
@@ -17,8 +18,7 @@ namespace longhaul::node {
 struct LoadOptions {
   std::string model_directory;
   std::optional<std::string> heads_file;
-  std::string backend, isa;
-  int64_t threads = 1;
+  BackendOptions backend;
 };
 
 struct ConnectOptions {

@@ -3,6 +3,7 @@ import { access, constants } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Command } from 'commander';
+import type { Capabilities, CudaOptions } from '../gpu-worker/engine/engine.js';
 import type { Config } from '../platform/config.js';
 import { describeError } from '../platform/errors.js';
 import { ObjectStore } from '../platform/object-store.js';
@@ -31,6 +32,7 @@ export function doctorCommand(): Command {
       const findings = await Promise.all([
         check('node', 'install Node.js 20.19 or newer', checkNode),
         check('engine', 'build it with: make build', checkEngine),
+        check('gpu', 'install what is missing, or use --backend cpu', () => checkGpu(config)),
         check('redis', 'start it, or correct --redis-url', () => checkRedisServer(config)),
         check('s3', 'start it, or correct --s3-endpoint, --s3-bucket and the credentials', () =>
           checkStore(config),
@@ -74,15 +76,31 @@ function checkNode(): string {
   return `Node.js ${process.versions.node}`;
 }
 
-/** In a process of its own: a broken addon may end the process that loads it. */
 async function checkEngine(): Promise<string> {
+  const { backends, isa, threads, version } = await capabilitiesOf({});
+  return `engine ${version}: ${backends.join(', ')} (${isa}, ${threads} threads)`;
+}
+
+/** A machine without a GPU is no problem unless the configuration asks for one. */
+async function checkGpu(config: Config): Promise<string> {
+  const { backend, gpu, cudaLibrary, cublasLt } = config;
+  const { cuda } = await capabilitiesOf({ gpu, cudaLibrary, cublasLt });
+  if (cuda.available) return `${cuda.description}, cuBLASLt from ${cuda.cublasLt}`;
+  const missing = `the CUDA backend does not work here; missing: ${cuda.missing.join('; ')}`;
+  if (backend === 'cuda') throw new Error(missing);
+  return missing;
+}
+
+/** In a process of its own: a broken addon may end the process that loads it. */
+async function capabilitiesOf(options: CudaOptions): Promise<Capabilities> {
   const engine = new URL('../gpu-worker/engine/engine.js', import.meta.url).href;
-  const script = `import(${JSON.stringify(engine)}).then((e) => console.log(JSON.stringify(e.capabilities())))`;
+  const argument = JSON.stringify(options);
+  const script = `import(${JSON.stringify(engine)}).then((e) => console.log(JSON.stringify(e.capabilities(${argument}))))`;
   try {
     const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
       timeout: DEADLINE_MS - 1000,
     });
-    return stdout.trim();
+    return JSON.parse(stdout) as Capabilities;
   } catch (error) {
     const stderr =
       typeof error === 'object' && error !== null && 'stderr' in error ? String(error.stderr) : '';

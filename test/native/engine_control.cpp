@@ -167,7 +167,7 @@ TEST("requests that are wrong on all ranks are refused on all ranks, and the coh
     all_say(cohort.prefill([&](int, PrefillRequest& request) { change(request); }), part);
   };
   refused("invalid_argument: layout.ranks is 2, but the communicator joins 3", [](auto& r) { r.layout.ranks = 2; });
-  refused("invalid_argument: chunk_rows is 0", [](auto& r) { r.chunk_rows = 0; });
+  refused("invalid_argument: chunk_rows is -1", [](auto& r) { r.chunk_rows = -1; });
   refused("too_long: the document needs 4097 positions, the model has 4096",
           [](auto& r) { r.layout.document_tokens = 4097; });
   refused("invalid_argument: query has 0 tokens, the layout needs 8",

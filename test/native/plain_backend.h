@@ -23,6 +23,7 @@ class PlainBackend : public Backend {
   bool host_memory() const override { return !device_; }
 
   BufferPtr allocate(size_t bytes) override { return std::make_shared<Memory>(bytes); }
+  BufferPtr allocate_host(size_t bytes) override { return allocate(bytes); }
   void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }

@@ -27,6 +27,7 @@ class CpuBackend final : public Backend {
   bool host_memory() const override { return true; }
 
   BufferPtr allocate(size_t bytes) override { return std::make_shared<AlignedBuffer>(bytes); }
+  BufferPtr allocate_host(size_t bytes) override { return allocate(bytes); }
   void upload(void* device, const void* host, size_t bytes) override { copy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { copy(host, device, bytes); }
   void copy(void* to, const void* from, size_t bytes) override {

@@ -1,5 +1,6 @@
 #include "attention_decode.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "attention_decode.cuh"
@@ -12,19 +13,24 @@ namespace {
 
 constexpr int kTile = 128;
 
-int64_t rows_of_unit(const AttentionShape& shape) {
-  return shape.queries * (shape.query_heads / shape.kv_heads) <= 64 ? 64 : 128;
-}
-int64_t row_blocks(const AttentionShape& shape) {
-  const int64_t rows = shape.queries * (shape.query_heads / shape.kv_heads);
-  return (rows + rows_of_unit(shape) - 1) / rows_of_unit(shape);
-}
-int64_t parts(const AttentionShape& shape) { return multiprocessors() + shape.kv_heads * row_blocks(shape); }
+/// How the query rows of one KV head are cut up, and the keys shared.
+struct Split {
+  int64_t block_rows, row_blocks, takers, parts;
+
+  explicit Split(const AttentionShape& shape) {
+    const int64_t rows = shape.queries * (shape.query_heads / shape.kv_heads);
+    block_rows = rows <= 64 ? 64 : 128;
+    row_blocks = (rows + block_rows - 1) / block_rows;
+    takers = std::max<int64_t>(1, multiprocessors() / row_blocks);
+    parts = takers + shape.kv_heads;
+  }
+};
 
 template <class Kernel, int D>
 void launch(cudaStream_t stream, const __nv_bfloat16* q, int64_t q_stride, const AttentionShape& shape,
             std::span<const AttentionSegment> segments, __nv_bfloat16* out, int64_t out_stride, float* lse,
             void* workspace) {
+  const Split split(shape);
   typename Kernel::Params p{};
   for (const AttentionSegment& segment : segments) {
     p.keys[p.count] = tensor_map(segment.keys, segment.rows, shape.kv_heads * D, segment.key_stride, kTile, D / 64);
@@ -35,19 +41,20 @@ void launch(cudaStream_t stream, const __nv_bfloat16* q, int64_t q_stride, const
   p.query_heads = static_cast<int>(shape.query_heads);
   p.kv_heads = static_cast<int>(shape.kv_heads);
   p.group = static_cast<int>(shape.query_heads / shape.kv_heads);
-  p.row_blocks = static_cast<int>(row_blocks(shape));
-  p.part_blocks = multiprocessors();
+  p.row_blocks = static_cast<int>(split.row_blocks);
+  p.takers = static_cast<int>(split.takers);
   p.scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(D)));
   p.q = q, p.q_stride = q_stride;
   p.out = out, p.out_stride = out_stride;
   p.lse = lse;
   p.part_out = static_cast<float*>(workspace);
-  p.part_lse = p.part_out + parts(shape) * Kernel::kRows * D;
+  p.part_lse = p.part_out + split.parts * split.row_blocks * Kernel::kRows * D;
 
   const auto kernel = attention_decode_parts<Kernel>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Kernel::kSharedBytes),
         "cudaFuncSetAttribute");
-  kernel<<<static_cast<unsigned>(p.part_blocks), Kernel::kThreads, Kernel::kSharedBytes, stream>>>(p);
+  const dim3 grid(static_cast<unsigned>(split.row_blocks), static_cast<unsigned>(split.takers));
+  kernel<<<grid, Kernel::kThreads, Kernel::kSharedBytes, stream>>>(p);
   check_launch("attention over parts of the keys");
   const auto rows = static_cast<unsigned>(shape.queries * shape.query_heads);
   attention_decode_merge<Kernel, D, kTile><<<(rows + 3) / 4, 128, 0, stream>>>(p);
@@ -57,7 +64,8 @@ void launch(cudaStream_t stream, const __nv_bfloat16* q, int64_t q_stride, const
 }  // namespace
 
 size_t attention_decode_workspace(const AttentionShape& shape) {
-  return static_cast<size_t>(parts(shape) * rows_of_unit(shape) * (shape.dimension + 1)) * sizeof(float);
+  const Split split(shape);
+  return static_cast<size_t>(split.parts * split.row_blocks * split.block_rows * (shape.dimension + 1)) * sizeof(float);
 }
 
 void attention_decode(cudaStream_t stream, const __nv_bfloat16* q, int64_t q_stride, const AttentionShape& shape,
@@ -71,7 +79,7 @@ void attention_decode(cudaStream_t stream, const __nv_bfloat16* q, int64_t q_str
       launch<DecodeKernel<D, kTile, Groups, Stages, kMaxAttentionSegments>, D>(stream, q, q_stride, shape, segments,
                                                                                out, out_stride, lse, workspace);
   };
-  const bool narrow = rows_of_unit(shape) == 64;
+  const bool narrow = Split(shape).block_rows == 64;
   if (shape.dimension == 128) narrow ? run.template operator()<128, 1, 3>() : run.template operator()<128, 2, 3>();
   else narrow ? run.template operator()<64, 1, 6>() : run.template operator()<64, 2, 6>();
 }

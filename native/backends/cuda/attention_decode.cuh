@@ -1,9 +1,10 @@
 // Attention for few query rows over many keys: bound by reading keys and values once.
 //
-// The query heads of a KV head are packed into one tile of rows (row = query * group + head of the
-// group). A unit is one such tile of one KV head; the tiles of keys of all units form one line that
-// is cut into equal shares, one per thread block, whatever the number of heads. Each part of a unit
-// leaves a normalised output and its log-sum-exp in float32; a second kernel merges them.
+// The query heads of a KV head are packed into rows (row = query * group + head of the group). The tiles
+// of keys of all KV heads form one line that is cut into equal shares, whatever the number of heads. A
+// share is taken by as many thread blocks as there are blocks of rows, which read the same keys at the
+// same time. Each leaves a normalised output and its log-sum-exp in float32 for its part of a head's
+// keys; a second kernel merges them.
 #pragma once
 
 #include "attention_params.h"
@@ -27,7 +28,6 @@ struct DecodeKernel {
   static constexpr int kTileBytes = Tile * D * 2;  // [D/64][Tile][64]
 
   struct Shared {
-    alignas(1024) unsigned char q[Groups][64 * D * 2];  // [D/64][64][64]
     alignas(1024) unsigned char keys[Stages][kTileBytes];
     alignas(1024) unsigned char values[Stages][kTileBytes];
     uint64_t key_full[Stages], key_empty[Stages], value_full[Stages], value_empty[Stages];
@@ -37,13 +37,13 @@ struct DecodeKernel {
 
   /// This block's share of the line.
   struct Share {
-    int tiles;  // of a unit
+    int tiles;  // of a KV head
     int64_t begin, end;
   };
   __device__ static Share share(const Params& p, const Shared& shared) {
     const int tiles = SplitWalk<Tile>::tiles(shared.pieces, p.count);
-    const Shares shares{static_cast<int64_t>(tiles) * p.kv_heads * p.row_blocks, gridDim.x};
-    return {tiles, shares.begin(blockIdx.x), shares.begin(blockIdx.x + 1)};
+    const Shares shares(static_cast<int64_t>(tiles) * p.kv_heads, p.takers);
+    return {tiles, shares.begin(blockIdx.y), shares.begin(blockIdx.y + 1)};
   }
 
   /// One thread: brings the K or the V tiles of the share.
@@ -54,27 +54,26 @@ struct DecodeKernel {
     SplitWalk<Tile> walk{shared.pieces, p.count};
     Ring<Stages> ring;
     for (int64_t at = mine.begin; at < mine.end; ++at, ring.next()) {
-      const int unit = static_cast<int>(at / mine.tiles), index = static_cast<int>(at % mine.tiles);
+      const int kv_head = static_cast<int>(at / mine.tiles), index = static_cast<int>(at % mine.tiles);
       if (at == mine.begin || index == 0) walk.seek(index);
       else walk.next();
       barrier_wait(shared_address(&empty[ring.index]), ring.phase ^ 1);
       const uint32_t barrier = shared_address(&full[ring.index]);
       barrier_expect(barrier, kTileBytes);
-      tma_load(shared_address(tiles[ring.index]), &maps[walk.piece], walk.first, unit / p.row_blocks * (D / 64),
-               barrier, kEvictFirst);
+      tma_load(shared_address(tiles[ring.index]), &maps[walk.piece], walk.first, kv_head * (D / 64), barrier,
+               kEvictFirst);
     }
   }
 
-  /// The warpgroup's 64 rows of a unit to shared memory, in the 128-byte swizzle. Rows past the end are zeros.
-  __device__ static void load_queries(const Params& p, unsigned char* to, int kv_head, int first_row, int thread) {
-    constexpr int kChunks = D / 8;  // of 16 bytes
-    for (int i = thread; i < 64 * kChunks; i += 128) {
-      const int row = i / kChunks, chunk = i % kChunks, query = (first_row + row) / p.group;
-      const int head = kv_head * p.group + (first_row + row) % p.group;
-      uint4 data{};
-      if (query < p.queries)
-        data = *reinterpret_cast<const uint4*>(p.q + static_cast<int64_t>(query) * p.q_stride + head * D + chunk * 8);
-      *reinterpret_cast<uint4*>(to + chunk / 8 * 64 * 128 + row * 128 + ((chunk % 8 ^ (row & 7)) << 4)) = data;
+  /// The thread's rows of Q, as the first operand of wgmma. Rows past the end are zeros.
+  __device__ static void load_queries(uint32_t (&q)[D / 4], const Params& p, int kv_head, int row, int lane) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int query = (row + 8 * h) / p.group, head = kv_head * p.group + (row + 8 * h) % p.group;
+      const __nv_bfloat16* from = p.q + static_cast<int64_t>(query) * p.q_stride + head * D + 2 * (lane % 4);
+#pragma unroll
+      for (int k = 0; k < D / 8; ++k)
+        q[2 * k + h] = query < p.queries ? *reinterpret_cast<const uint32_t*>(from + 8 * k) : 0;
     }
   }
 
@@ -82,23 +81,18 @@ struct DecodeKernel {
     const int thread = static_cast<int>(threadIdx.x) % 128, lane = thread % 32;
     const int warp = __shfl_sync(0xffffffff, thread / 32, 0);
     const Share mine = share(p, shared);
-    const uint64_t q = wgmma_descriptor(shared_address(shared.q[group]), 0);
     const uint64_t key_tiles = wgmma_descriptor(shared_address(shared.keys[0]), 0);
     const uint64_t value_tiles = wgmma_descriptor(shared_address(shared.values[0]), Tile * 128);
+    const int first_row = static_cast<int>(blockIdx.x) * kRows + group * 64 + warp * 16;  // of the warp
+    const int row = first_row + lane / 4;                                                 // of the thread, and row + 8
+    const int first_query = first_row / p.group, query = row / p.group, query_below = (row + 8) / p.group;
     Ring<Stages> ring;
     for (int64_t at = mine.begin; at < mine.end;) {
-      const int unit = static_cast<int>(at / mine.tiles), index = static_cast<int>(at % mine.tiles);
-      const int kv_head = unit / p.row_blocks, first_row = unit % p.row_blocks * kRows + group * 64;
+      const int kv_head = static_cast<int>(at / mine.tiles), index = static_cast<int>(at % mine.tiles);
       const int count = static_cast<int>(min(mine.end - at, static_cast<int64_t>(mine.tiles - index)));
-      const int row = first_row + warp * 16 + lane / 4;  // of the thread, and row + 8
-      const int first_query = (first_row + warp * 16) / p.group, query = row / p.group, query_below = (row + 8) / p.group;
-      named_sync(1 + group, 128);  // the last unit's products have read their queries
-      load_queries(p, shared.q[group], kv_head, first_row, thread);
-      tma_store_fence();
-      named_sync(1 + group, 128);
-
       float s[Tile / 2], o[D / 2];
-      uint32_t probabilities[Tile / 4];
+      uint32_t q[D / 4], probabilities[Tile / 4];
+      load_queries(q, p, kv_head, row, lane);
 #pragma unroll
       for (int j = 0; j < D / 2; ++j) o[j] = 0.f;
       Softmax softmax(p.scale);
@@ -114,9 +108,10 @@ struct DecodeKernel {
         pin(s);
         if (lane == 0) barrier_arrive(shared_address(&shared.key_empty[ring.index]));
         if (walk.seen(first_query) < Tile) Products::mask(s, walk.seen(query), walk.seen(query_below), lane);
-        softmax.step(s);
-        softmax.rescale_output(o);
-        Products::pack(probabilities, s);
+        float best[2];
+        Softmax::maxima(s, best);
+        if (softmax.outgrown(best)) softmax.raise(best, o);
+        softmax.exponentials(s, probabilities);
         barrier_wait(shared_address(&shared.value_full[ring.index]), ring.phase);
         pin(o);
         wgmma_fence();
@@ -130,7 +125,7 @@ struct DecodeKernel {
 
       float inverse[2], lse[2];
       softmax.finish(inverse, lse);
-      const int64_t part = (static_cast<int64_t>(blockIdx.x) + unit) * kRows + group * 64 + warp * 16 + lane / 4;
+      const int64_t part = (static_cast<int64_t>(blockIdx.y) + kv_head) * gridDim.x * kRows + row;
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         if (row + 8 * h >= p.queries * p.group) continue;
@@ -179,7 +174,7 @@ __global__ __launch_bounds__(Kernel::kThreads, 1) void attention_decode_parts(
   Kernel::run(p);
 }
 
-/// One warp per query row and head: merges the parts of its unit by their log-sum-exps.
+/// One warp per query row and head: merges the parts of its keys by their log-sum-exps.
 template <class Kernel, int D, int Tile>
 __global__ __launch_bounds__(128) void attention_decode_merge(const __grid_constant__ typename Kernel::Params p) {
   constexpr int kWide = D / 32;  // columns of a lane
@@ -193,14 +188,15 @@ __global__ __launch_bounds__(128) void attention_decode_merge(const __grid_const
   for (int step = 16; step > 0; step /= 2) tiles += __shfl_xor_sync(0xffffffff, tiles, step);
 
   const int row = query * p.group + head % p.group;
-  const int unit = head / p.group * p.row_blocks + row / Kernel::kRows;
-  const Shares shares{tiles * p.kv_heads * p.row_blocks, p.part_blocks};
-  const int64_t first = tiles == 0 ? 0 : shares.owner(unit * tiles);
-  const int parts = tiles == 0 ? 0 : static_cast<int>(shares.owner((unit + 1) * tiles - 1) - first + 1);
-  const int64_t base = (first + unit) * Kernel::kRows + row % Kernel::kRows;
+  const int kv_head = head / p.group;
+  const Shares shares(tiles * p.kv_heads, p.takers);
+  const int64_t first = tiles == 0 ? 0 : shares.owner(kv_head * tiles);
+  const int parts = tiles == 0 ? 0 : static_cast<int>(shares.owner((kv_head + 1) * tiles - 1) - first + 1);
+  const int64_t step_rows = static_cast<int64_t>(p.row_blocks) * Kernel::kRows;  // from part to part
+  const int64_t base = (first + kv_head) * step_rows + row;
 
   float top = -INFINITY;
-  for (int i = lane; i < parts; i += 32) top = fmaxf(top, p.part_lse[base + static_cast<int64_t>(i) * Kernel::kRows]);
+  for (int i = lane; i < parts; i += 32) top = fmaxf(top, p.part_lse[base + i * step_rows]);
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffff, top, step));
 
@@ -208,7 +204,7 @@ __global__ __launch_bounds__(128) void attention_decode_merge(const __grid_const
   if (top > -INFINITY) {
 #pragma unroll 4
     for (int i = 0; i < parts; ++i) {
-      const int64_t part = base + static_cast<int64_t>(i) * Kernel::kRows;
+      const int64_t part = base + i * step_rows;
       const float weight = __expf(p.part_lse[part] - top);
       total += weight;
       const float* from = p.part_out + part * D + lane * kWide;

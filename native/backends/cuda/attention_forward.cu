@@ -34,7 +34,7 @@ int64_t heads_together(const AttentionShape& shape, int64_t keys) {
   return together;
 }
 
-template <class Kernel, int Blocks>
+template <class Kernel>
 void launch(cudaStream_t stream, const __nv_bfloat16* q, int64_t q_stride, const AttentionShape& shape,
             std::span<const AttentionSegment> segments, __nv_bfloat16* out, int64_t out_stride, float* lse) {
   const int64_t group = shape.query_heads / shape.kv_heads, d = shape.dimension;
@@ -43,10 +43,10 @@ void launch(cudaStream_t stream, const __nv_bfloat16* q, int64_t q_stride, const
   p.out = tensor_map(out, shape.queries, shape.query_heads * d, out_stride, 64, static_cast<int>(d / 64));
   int64_t keys = 0;
   const auto add = [&](const AttentionSegment& segment) {
-    p.keys[p.count] = tensor_map(segment.keys, segment.rows, shape.kv_heads * d, segment.key_stride, Kernel::kBoxRows,
-                                 Kernel::kBoxColumns);
+    p.keys[p.count] = tensor_map(segment.keys, segment.rows, shape.kv_heads * d, segment.key_stride, Kernel::kTile,
+                                 static_cast<int>(d / 64));
     p.values[p.count] = tensor_map(segment.values, segment.rows, shape.kv_heads * d, segment.value_stride,
-                                   Kernel::kBoxRows, Kernel::kBoxColumns);
+                                   Kernel::kTile, static_cast<int>(d / 64));
     p.pieces[p.count++] = {static_cast<int>(segment.rows),
                            segment.causal ? static_cast<int>(segment.rows - shape.queries) : Piece::kOpen};
     keys += segment.rows;
@@ -61,41 +61,31 @@ void launch(cudaStream_t stream, const __nv_bfloat16* q, int64_t q_stride, const
   p.scale = static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(d)));
   p.lse = lse;
   p.schedule = {static_cast<int>((shape.queries + Kernel::kRows - 1) / Kernel::kRows),
-                static_cast<int>(shape.query_heads / Blocks),
-                static_cast<int>(heads_together(shape, keys) * group / Blocks)};
+                static_cast<int>(shape.query_heads),
+                static_cast<int>(heads_together(shape, keys) * group)};
   p.counters = next_counters();
 
   const auto kernel = attention_forward<Kernel>;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Kernel::kSharedBytes),
         "cudaFuncSetAttribute");
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {Blocks, 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = static_cast<unsigned>(std::min(multiprocessors() / Blocks, p.schedule.items()) * Blocks);
-  config.blockDim = Kernel::kThreads;
-  config.dynamicSmemBytes = Kernel::kSharedBytes;
-  config.stream = stream;
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  check(cudaLaunchKernelEx(&config, kernel, p), "attention");
+  kernel<<<static_cast<unsigned>(std::min(multiprocessors(), p.schedule.items())), Kernel::kThreads,
+           Kernel::kSharedBytes, stream>>>(p);
+  check_launch("attention");
 }
 
 }  // namespace
 
 void attention_forward(cudaStream_t stream, const __nv_bfloat16* q, int64_t q_stride, const AttentionShape& shape,
                        std::span<const AttentionSegment> segments, __nv_bfloat16* out, int64_t out_stride, float* lse) {
-  const auto run = [&]<int D, int Blocks>() {
+  const auto run = [&]<int D, int Stages>() {
     // Parameters up to 4 KB are cheap to pass.
     if (segments.size() <= 12)
-      launch<ForwardKernel<D, 128, 2, Blocks, 2, 12>, Blocks>(stream, q, q_stride, shape, segments, out, out_stride, lse);
+      launch<ForwardKernel<D, 128, Stages, 12>>(stream, q, q_stride, shape, segments, out, out_stride, lse);
     else
-      launch<ForwardKernel<D, 128, 2, Blocks, 2, kMaxAttentionSegments>, Blocks>(stream, q, q_stride, shape, segments,
-                                                                                 out, out_stride, lse);
+      launch<ForwardKernel<D, 128, Stages, kMaxAttentionSegments>>(stream, q, q_stride, shape, segments, out, out_stride,
+                                                                   lse);
   };
-  const bool pairs = shape.query_heads / shape.kv_heads % 2 == 0;
-  if (shape.dimension == 128) pairs ? run.template operator()<128, 2>() : run.template operator()<128, 1>();
-  else pairs ? run.template operator()<64, 2>() : run.template operator()<64, 1>();
+  shape.dimension == 128 ? run.template operator()<128, 2>() : run.template operator()<64, 4>();
 }
 
 }  // namespace longhaul::cuda

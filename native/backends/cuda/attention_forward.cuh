@@ -3,9 +3,10 @@
 // A thread block takes 64 query rows of one head per consumer warpgroup. One warp brings Q and K
 // tiles, another V tiles, through the copy engine; the consumers take turns on the tensor cores
 // (while one multiplies, the other exponentiates) and overlap their own softmax with the product
-// of the tile before (FlashAttention-3, 2407.08608). Two blocks of a cluster work on two query
-// heads of the same key/value head: each brings half of every K and V tile for both.
+// of the tile before (FlashAttention-3, 2407.08608).
 #pragma once
+
+#include <cstddef>
 
 #include "attention_params.h"
 #include "attention_softmax.cuh"
@@ -17,27 +18,19 @@
 
 namespace longhaul::cuda {
 
-/// D head dimension, Tile keys per tile, Groups consumer warpgroups, Blocks per cluster (1 or 2),
-/// Stages of the ring of K and of V tiles, Pieces at most.
-template <int D, int Tile, int Groups, int Blocks, int Stages, int Pieces, bool QRegisters = false>
+/// D head dimension, Tile keys per tile, Stages of the ring of K and of V tiles, Pieces at most.
+template <int D, int Tile, int Stages, int Pieces, bool Turns = true>
 struct ForwardKernel {
   using Params = AttentionParams<Pieces>;
   using Products = AttentionTile<D, Tile>;
 
+  static constexpr int kTile = Tile;
+  static constexpr int Groups = 2;                          // warpgroups that consume
   static constexpr int kRows = 64 * Groups;                 // query rows of a block
   static constexpr int kThreads = 128 * (Groups + 1);       // warpgroup 0 produces
   static constexpr int kQueryBytes = 64 * D * 2;            // of one warpgroup: [D/64][64][64]
   static constexpr int kTileBytes = Tile * D * 2;           // [D/64][Tile][64]
-  static constexpr int kBoxRows = Blocks == 2 && D == 64 ? Tile / 2 : Tile;  // one block's share of a tile
-  static constexpr int kBoxColumns = Blocks == 2 && D == 128 ? 1 : D / 64;   // in units of 64
-#ifdef NO_TURNS
-  static constexpr bool Turns = false;
-#else
-  static constexpr bool Turns = Groups > 1;
-#endif
   static constexpr int kWarps = 4 * Groups;                 // that consume
-  static constexpr int kConsumerRegisters = Groups == 2 ? 240 : 160;
-  static constexpr int kProducerRegisters = Groups == 2 ? 24 : 32;
 
   struct Shared {
     // Two buffers for Q: the next item's arrives, and the last one's output leaves, during this one.
@@ -50,36 +43,47 @@ struct ForwardKernel {
   };
   static constexpr int kSharedBytes = sizeof(Shared) + 1024;  // aligned by hand
 
+  /// Shared memory by its 32-bit address, which the compiler would else compute anew at every use.
+  struct Address {
+    uint32_t base;
+
+    __device__ uint32_t at(size_t first, int index, int size) const {
+      return base + static_cast<uint32_t>(first) + static_cast<uint32_t>(index * size);
+    }
+    __device__ uint32_t q(int buffer, int group) const {
+      return at(offsetof(Shared, q), buffer * Groups + group, kQueryBytes);
+    }
+    __device__ uint32_t keys(int stage) const { return at(offsetof(Shared, keys), stage, kTileBytes); }
+    __device__ uint32_t values(int stage) const { return at(offsetof(Shared, values), stage, kTileBytes); }
+    __device__ uint32_t q_full(int i) const { return at(offsetof(Shared, q_full), i, 8); }
+    __device__ uint32_t q_empty(int i) const { return at(offsetof(Shared, q_empty), i, 8); }
+    __device__ uint32_t key_full(int i) const { return at(offsetof(Shared, key_full), i, 8); }
+    __device__ uint32_t key_empty(int i) const { return at(offsetof(Shared, key_empty), i, 8); }
+    __device__ uint32_t value_full(int i) const { return at(offsetof(Shared, value_full), i, 8); }
+    __device__ uint32_t value_empty(int i) const { return at(offsetof(Shared, value_empty), i, 8); }
+    __device__ uint32_t work_full(int i) const { return at(offsetof(Shared, work_full), i, 8); }
+    __device__ uint32_t work_empty(int i) const { return at(offsetof(Shared, work_empty), i, 8); }
+  };
+
   /// The items of work as every role sees them, in the same order.
   struct Work {
-    Shared& shared;
+    const Shared& shared;
+    Address at;
     Ring<2> ring;
     /// `lane` of a warp that takes together, or 0 for a thread on its own.
     template <bool WholeWarp>
     __device__ uint32_t take(int lane) {
-      barrier_wait(shared_address(&shared.work_full[ring.index]), ring.phase);
+      barrier_wait(at.work_full(ring.index), ring.phase);
       const uint32_t item = *const_cast<volatile uint32_t*>(&shared.work[ring.index]);
       if constexpr (WholeWarp) __syncwarp();
-      if (lane == 0) {
-        const uint32_t empty = shared_address(&shared.work_empty[ring.index]);
-        if constexpr (Blocks > 1) barrier_arrive_at(empty, 0);
-        else barrier_arrive(empty);
-      }
+      if (lane == 0) barrier_arrive(at.work_empty(ring.index));
       return item;
     }
   };
 
-  __device__ static void load_tile(unsigned char* to, const CUtensorMap* map, int row, int kv_head, uint64_t& full,
-                                   uint32_t rank) {
-    const uint32_t barrier = shared_address(&full);
+  __device__ static void load_tile(uint32_t to, const CUtensorMap* map, int row, int kv_head, uint32_t barrier) {
     barrier_expect(barrier, kTileBytes);
-    const int box = kv_head * (D / 64);
-    if constexpr (Blocks == 1)
-      tma_load(shared_address(to), map, row, box, barrier, kEvictLast);
-    else
-      tma_load_multicast(shared_address(to) + rank * (kTileBytes / 2), map,
-                         row + (D == 64 ? static_cast<int>(rank) * kBoxRows : 0),
-                         box + (D == 128 ? static_cast<int>(rank) : 0), barrier, 3, kEvictLast);
+    tma_load(to, map, row, kv_head * (D / 64), barrier, kEvictLast);
   }
 
   __device__ static KeyWalk<Tile> walk(const Params& p, int block) {
@@ -87,92 +91,67 @@ struct ForwardKernel {
     return {p.pieces, p.count, (end < p.queries ? end : p.queries) - 1};
   }
 
-  /// One thread: hands out work (in the first block of the cluster), brings Q and K.
-  __device__ static void produce_keys(const Params& p, Shared& shared, uint32_t rank) {
-    Work work{shared};
+  /// One thread: hands out work, brings Q and K.
+  __device__ static void produce_keys(const Params& p, Shared& shared, Address at) {
+    Work work{shared, at, {}};
     Ring<Stages> ring;
-    uint32_t next = rank == 0 ? atomicAdd(&p.counters[0], 1) : 0;
+    unsigned next = atomicAdd(&p.counters[0], 1);
     for (;; work.ring.next()) {
       const int slot = work.ring.index;
-      const uint32_t full = shared_address(&shared.work_full[slot]);
-      if (rank == 0) {
-        barrier_wait(shared_address(&shared.work_empty[slot]), work.ring.phase ^ 1);
-#pragma unroll
-        for (uint32_t to = 0; to < Blocks; ++to) send_word(shared_address(&shared.work[slot]), next, full, to);
-      }
-      barrier_expect(full, 4);
-      const uint32_t item = work.template take<false>(0);
-      if (item >= static_cast<uint32_t>(p.schedule.items())) break;
-      if (rank == 0) next = atomicAdd(&p.counters[0], 1);
+      barrier_wait(at.work_empty(slot), work.ring.phase ^ 1);
+      const unsigned item = next;
+      shared.work[slot] = item;
+      barrier_arrive(at.work_full(slot));
+      if (item >= static_cast<unsigned>(p.schedule.items())) break;
+      next = atomicAdd(&p.counters[0], 1);
 
       const Schedule::Place place = p.schedule.place(static_cast<int>(item));
-      const int head = place.head * Blocks + static_cast<int>(rank), kv_head = head / p.group;
-      barrier_wait(shared_address(&shared.q_empty[slot]), work.ring.phase ^ 1);
-      const uint32_t q_full = shared_address(&shared.q_full[slot]);
+      barrier_wait(at.q_empty(slot), work.ring.phase ^ 1);
+      const uint32_t q_full = at.q_full(slot);
       barrier_expect(q_full, Groups * kQueryBytes);
 #pragma unroll
       for (int g = 0; g < Groups; ++g)
-        tma_load(shared_address(shared.q[slot][g]), &p.q, place.block * kRows + g * 64, head * (D / 64), q_full,
+        tma_load(at.q(slot, g), &p.q, place.block * kRows + g * 64, place.head * (D / 64), q_full,
                  kEvictFirst);
       for (KeyWalk<Tile> tiles = walk(p, place.block); tiles.next(); ring.next()) {
-        barrier_wait(shared_address(&shared.key_empty[ring.index]), ring.phase ^ 1);
-        load_tile(shared.keys[ring.index], &p.keys[tiles.piece], tiles.first, kv_head, shared.key_full[ring.index],
-                  rank);
+        barrier_wait(at.key_empty(ring.index), ring.phase ^ 1);
+        load_tile(at.keys(ring.index), &p.keys[tiles.piece], tiles.first, place.head / p.group,
+                  at.key_full(ring.index));
       }
     }
-    if (rank == 0 && atomicAdd(&p.counters[1], 1) == gridDim.x / Blocks - 1) {  // all have fetched their last
+    if (atomicAdd(&p.counters[1], 1) == gridDim.x - 1) {  // all have fetched their last
       p.counters[0] = 0;
       p.counters[1] = 0;
     }
   }
 
   /// One thread: brings V.
-  __device__ static void produce_values(const Params& p, Shared& shared, uint32_t rank) {
-    Work work{shared};
+  __device__ static void produce_values(const Params& p, const Shared& shared, Address at) {
+    Work work{shared, at, {}};
     Ring<Stages> ring;
     for (;; work.ring.next()) {
-      const uint32_t item = work.template take<false>(0);
-      if (item >= static_cast<uint32_t>(p.schedule.items())) break;
+      const unsigned item = work.template take<false>(0);
+      if (item >= static_cast<unsigned>(p.schedule.items())) break;
       const Schedule::Place place = p.schedule.place(static_cast<int>(item));
-      const int kv_head = (place.head * Blocks + static_cast<int>(rank)) / p.group;
       for (KeyWalk<Tile> tiles = walk(p, place.block); tiles.next(); ring.next()) {
-        barrier_wait(shared_address(&shared.value_empty[ring.index]), ring.phase ^ 1);
-        load_tile(shared.values[ring.index], &p.values[tiles.piece], tiles.first, kv_head,
-                  shared.value_full[ring.index], rank);
+        barrier_wait(at.value_empty(ring.index), ring.phase ^ 1);
+        load_tile(at.values(ring.index), &p.values[tiles.piece], tiles.first, place.head / p.group,
+                  at.value_full(ring.index));
       }
     }
   }
 
-  /// A warp has read its part of a tile: tells the producers of all blocks that write there.
-  __device__ static void release(uint64_t& empty, int lane) {
-    const uint32_t barrier = shared_address(&empty);
-    if constexpr (Blocks == 1) {
-      if (lane == 0) barrier_arrive(barrier);
-    } else {
-      if (lane < Blocks) barrier_arrive_at(barrier, static_cast<uint32_t>(lane));
-    }
-  }
-
-  __device__ static void load_queries(uint32_t (&query)[QRegisters ? D / 4 : 1], uint32_t from, int warp, int lane) {
+  /// The warp's 16 rows of Q to registers.
+  __device__ static void load_queries(uint32_t (&q)[D / 4], uint32_t from, int warp, int lane) {
     const int row = warp * 16 + lane % 16, half = lane / 16;
 #pragma unroll
-    for (int k = 0; k < D / 16; ++k) {
+    for (int k = 0; k < D / 16; ++k) {  // 16 columns: four 8 x 8 matrices
       const int chunk = k % 4 * 2 + half;
       const uint32_t at = from + static_cast<uint32_t>(k / 4 * 64 * 128 + row * 128 + ((chunk ^ (row & 7)) << 4));
       asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(query[4 * k]), "=r"(query[4 * k + 1]), "=r"(query[4 * k + 2]), "=r"(query[4 * k + 3])
+                   : "=r"(q[4 * k]), "=r"(q[4 * k + 1]), "=r"(q[4 * k + 2]), "=r"(q[4 * k + 3])
                    : "r"(at)
                    : "memory");
-    }
-  }
-  __device__ static void multiply(float (&s)[Tile / 2], uint64_t q, const uint32_t (&query)[QRegisters ? D / 4 : 1], uint64_t keys) {
-    if constexpr (!QRegisters) {
-      Products::multiply_keys(s, q, keys);
-    } else {
-#pragma unroll
-      for (int k = 0; k < D / 16; ++k)
-        wgmma_rs<Tile, 0>(s, query[4 * k], query[4 * k + 1], query[4 * k + 2], query[4 * k + 3],
-                          keys + (k % 4 * 32 + k / 4 * Tile * 128) / 16, k > 0);
     }
   }
 
@@ -194,91 +173,90 @@ struct ForwardKernel {
     }
   }
 
-  __device__ static void consume(const Params& p, Shared& shared, uint32_t rank, int group) {
+  __device__ static void consume(const Params& p, const Shared& shared, Address at, int group) {
     const int thread = static_cast<int>(threadIdx.x) % 128, lane = thread % 32;
     const int warp = __shfl_sync(0xffffffff, thread / 32, 0);
     const int my_turn = 1 + group, next_turn = 1 + (group + 1) % Groups, staged = 1 + Groups + group;
     if (Turns && group == Groups - 1) named_arrive(1, 256);  // the first turn is group 0's
 
-    Work work{shared};
+    Work work{shared, at, {}};
     Ring<Stages> keys, values;
-    uint64_t* unreleased = nullptr;  // q_empty of the item before, while its output still leaves
+    uint32_t unreleased = 0;  // q_empty of the item before, while its output still leaves
     for (;; work.ring.next()) {
       const uint32_t item = work.template take<true>(lane);
       if (item >= static_cast<uint32_t>(p.schedule.items())) break;
       const Schedule::Place place = p.schedule.place(static_cast<int>(item));
       const int slot = work.ring.index;
-      const int head = place.head * Blocks + static_cast<int>(rank);
       const int first_row = place.block * kRows + group * 64 + warp * 16;  // of the warp
       const int row = first_row + lane / 4;                                // of the thread, and row + 8
-      const uint32_t q_at = shared_address(shared.q[slot][group]);
-      const uint64_t q = wgmma_descriptor(q_at, 0);
-      const uint64_t key_tiles = wgmma_descriptor(shared_address(shared.keys[0]), 0);
-      const uint64_t value_tiles = wgmma_descriptor(shared_address(shared.values[0]), Tile * 128);
+      const uint32_t q_at = at.q(slot, group);
+      const uint64_t key_tiles = wgmma_descriptor(at.keys(0), 0);
+      const uint64_t value_tiles = wgmma_descriptor(at.values(0), Tile * 128);
 
       float s[Tile / 2], o[D / 2];
-      uint32_t query[QRegisters ? D / 4 : 1];
-      uint32_t probabilities[Tile / 4];
+      uint32_t q[D / 4], probabilities[Tile / 4];
 #pragma unroll
       for (int j = 0; j < D / 2; ++j) o[j] = 0.f;
       Softmax softmax(p.scale);
       KeyWalk<Tile> tiles = walk(p, place.block);
       const bool any = tiles.next();
-      barrier_wait(shared_address(&shared.q_full[slot]), work.ring.phase);
+      barrier_wait(at.q_full(slot), work.ring.phase);
       const auto free_last = [&] {  // its output has had time to leave
-        if (unreleased == nullptr) return;
+        if (unreleased == 0) return;
         tma_store_wait_read();
-        barrier_arrive(shared_address(unreleased));
-        unreleased = nullptr;
+        barrier_arrive(unreleased);
+        unreleased = 0;
       };
       if (any) {
-        barrier_wait(shared_address(&shared.key_full[keys.index]), keys.phase);
-        if constexpr (QRegisters) load_queries(query, q_at, warp, lane);
+        barrier_wait(at.key_full(keys.index), keys.phase);
+        load_queries(q, q_at, warp, lane);
         wgmma_fence();
-        multiply(s, q, query, key_tiles + static_cast<uint64_t>(keys.index * (kTileBytes / 16)));
+        Products::multiply_keys(s, q, key_tiles + static_cast<uint64_t>(keys.index * (kTileBytes / 16)));
         wgmma_commit();
         wgmma_wait<0>();
         pin(s);
-        release(shared.key_empty[keys.index], lane);
+        if (lane == 0) barrier_arrive(at.key_empty(keys.index));
         keys.next();
         if (tiles.seen(first_row) < Tile) Products::mask(s, tiles.seen(row), tiles.seen(row + 8), lane);
-        softmax.step(s);
-        Products::pack(probabilities, s);
+        float best[2];
+        Softmax::maxima(s, best);
+        softmax.raise(best, o);
+        softmax.exponentials(s, probabilities);
         free_last();
         while (tiles.next()) {
-          barrier_wait(shared_address(&shared.key_full[keys.index]), keys.phase);
+          barrier_wait(at.key_full(keys.index), keys.phase);
+          barrier_wait(at.value_full(values.index), values.phase);
           if constexpr (Turns) named_sync(my_turn, 256);
           pin(o);
           wgmma_fence();
-          multiply(s, q, query, key_tiles + static_cast<uint64_t>(keys.index * (kTileBytes / 16)));
+          Products::multiply_keys(s, q, key_tiles + static_cast<uint64_t>(keys.index * (kTileBytes / 16)));
           wgmma_commit();
-          barrier_wait(shared_address(&shared.value_full[values.index]), values.phase);
-          wgmma_fence();
           Products::multiply_values(o, probabilities, value_tiles + static_cast<uint64_t>(values.index * (kTileBytes / 16)));
           wgmma_commit();
           if constexpr (Turns) named_arrive(next_turn, 256);
           wgmma_wait<1>();
           pin(s);
-          release(shared.key_empty[keys.index], lane);
+          if (lane == 0) barrier_arrive(at.key_empty(keys.index));
           keys.next();
           if (tiles.seen(first_row) < Tile) Products::mask(s, tiles.seen(row), tiles.seen(row + 8), lane);
-          softmax.step(s);
+          Softmax::maxima(s, best);
+          const bool outgrown = softmax.outgrown(best);
           wgmma_wait<0>();
           pin(o);
           pin(probabilities);
-          release(shared.value_empty[values.index], lane);
+          if (lane == 0) barrier_arrive(at.value_empty(values.index));
           values.next();
-          softmax.rescale_output(o);
-          Products::pack(probabilities, s);
+          if (outgrown) softmax.raise(best, o);
+          softmax.exponentials(s, probabilities);
         }
-        barrier_wait(shared_address(&shared.value_full[values.index]), values.phase);
+        barrier_wait(at.value_full(values.index), values.phase);
         pin(o);
         wgmma_fence();
         Products::multiply_values(o, probabilities, value_tiles + static_cast<uint64_t>(values.index * (kTileBytes / 16)));
         wgmma_commit();
         wgmma_wait<0>();
         pin(o);
-        release(shared.value_empty[values.index], lane);
+        if (lane == 0) barrier_arrive(at.value_empty(values.index));
         values.next();
       } else {
         free_last();
@@ -290,53 +268,51 @@ struct ForwardKernel {
       tma_store_fence();
       named_sync(staged, 128);
       if (thread == 0) {
-        tma_store(&p.out, q_at, place.block * kRows + group * 64, head * (D / 64));
+        tma_store(&p.out, q_at, place.block * kRows + group * 64, place.head * (D / 64));
         tma_store_commit();
-        unreleased = &shared.q_empty[slot];
+        unreleased = at.q_empty(slot);
       }
       if (p.lse != nullptr && lane % 4 == 0) {
 #pragma unroll
         for (int h = 0; h < 2; ++h)
           if (row + 8 * h < p.queries)
-            p.lse[static_cast<int64_t>(row + 8 * h) * p.query_heads + head] = lse[h];
+            p.lse[static_cast<int64_t>(row + 8 * h) * p.query_heads + place.head] = lse[h];
       }
     }
-    if (unreleased != nullptr) tma_store_wait();
+    if (unreleased != 0) tma_store_wait();
   }
 
   __device__ static void run(const Params& p) {
     extern __shared__ unsigned char dynamic[];
     Shared& shared = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(dynamic) + 1023) & ~uintptr_t{1023});
-    const uint32_t rank = Blocks > 1 ? cluster_rank() : 0;
+    Address at{shared_address(&shared)};
+    asm volatile("" : "+r"(at.base));  // not to be recomputed
     const int warp = __shfl_sync(0xffffffff, static_cast<int>(threadIdx.x) / 32, 0);
     if (threadIdx.x == 0) {
       for (int i = 0; i < 2; ++i) {
-        barrier_init(shared_address(&shared.q_full[i]), 1);
-        barrier_init(shared_address(&shared.q_empty[i]), Groups);
-        barrier_init(shared_address(&shared.work_full[i]), 1);
-        barrier_init(shared_address(&shared.work_empty[i]), Blocks * (kWarps + 2));
+        barrier_init(at.q_full(i), 1);
+        barrier_init(at.q_empty(i), Groups);
+        barrier_init(at.work_full(i), 1);
+        barrier_init(at.work_empty(i), kWarps + 1);
       }
       for (int i = 0; i < Stages; ++i) {
-        barrier_init(shared_address(&shared.key_full[i]), 1);
-        barrier_init(shared_address(&shared.key_empty[i]), Blocks * kWarps);
-        barrier_init(shared_address(&shared.value_full[i]), 1);
-        barrier_init(shared_address(&shared.value_empty[i]), Blocks * kWarps);
+        barrier_init(at.key_full(i), 1);
+        barrier_init(at.key_empty(i), kWarps);
+        barrier_init(at.value_full(i), 1);
+        barrier_init(at.value_empty(i), kWarps);
       }
       barrier_init_fence();
     }
-    if constexpr (Blocks > 1) cluster_sync();
-    else __syncthreads();
+    __syncthreads();
 
     if (warp < 4) {
-      registers_decrease<kProducerRegisters>();
-      if (warp == 0 && threadIdx.x % 32 == 0) produce_keys(p, shared, rank);
-      if (warp == 1 && threadIdx.x % 32 == 0) produce_values(p, shared, rank);
-      __syncwarp();
+      registers_decrease<24>();
+      if (warp == 0 && threadIdx.x % 32 == 0) produce_keys(p, shared, at);
+      if (warp == 1 && threadIdx.x % 32 == 0) produce_values(p, shared, at);
     } else {
-      registers_increase<kConsumerRegisters>();
-      consume(p, shared, rank, warp / 4 - 1);
+      registers_increase<240>();
+      consume(p, shared, at, warp / 4 - 1);
     }
-    if constexpr (Blocks > 1) cluster_sync();  // the other block may still arrive at barriers here
   }
 };
 

@@ -48,16 +48,16 @@ struct DecodeParams {
   int query_heads;               // NQ
   int kv_heads;                  // NK
   int group;                     // NQ / NK
-  int row_blocks;                // tiles of rows of one KV head
-  int part_blocks;               // thread blocks that share the keys
+  int row_blocks;                // blocks of rows of one KV head
+  int takers;                    // of shares of the keys
   float scale;                   // log2(e) / sqrt(D)
   const __nv_bfloat16* q;        // [T, NQ*D]
   int64_t q_stride;
   __nv_bfloat16* out;            // [T, NQ*D]
   int64_t out_stride;
   float* lse;                    // [T, NQ] or null
-  float* part_lse;               // [part_blocks + units, rows of a unit]
-  float* part_out;               // [part_blocks + units, rows of a unit, D]
+  float* part_lse;               // [takers + NK, rows of all row blocks]
+  float* part_out;               // [takers + NK, rows of all row blocks, D]
 };
 
 }  // namespace longhaul::cuda

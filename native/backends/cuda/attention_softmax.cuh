@@ -30,62 +30,71 @@ __device__ inline float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffff, x, 2);
 }
 
-/// State of a thread's two rows (lane/4 and +8). The sum is the thread's own until `finish`.
+/// State of a thread's two rows (lane/4 and +8).
+///
+/// Exponentials are relative to a reference that may lag behind the row's maximum by kLag powers of
+/// two: exact all the same, since sum and output carry the same factor. So most tiles need no
+/// rescaling, and no exchange between the lanes that share a row, only a vote that none is far above.
 struct Softmax {
-  // The reference maximum may lag behind the true one by this many powers of two: exact all the
-  // same, since sum and output carry the same factor, and most tiles need no rescaling.
   static constexpr float kLag = 8.f;
 
   float scale;  // log2(e) / sqrt(D)
   float lag;    // in logits
-  float top[2] = {-INFINITY, -INFINITY};
-  float sum[2] = {0.f, 0.f};
-  float factor[2] = {1.f, 1.f};  // what the output so far must be multiplied by
-  bool rescale = false;          // the same in all lanes of the warp
+  float top[2] = {-INFINITY, -INFINITY};  // the reference, the same in the row's four lanes
+  float sum[2] = {0.f, 0.f};              // of this lane's columns
 
   __device__ explicit Softmax(float scale) : scale(scale), lag(kLag / scale) {}
 
-  /// Logits [16, 2*Count/4] -> their exponentials, relative to `top`.
+  /// Maxima of this lane's columns of the tile s [16, 2*Count/4].
   template <int Count>
-  __device__ void step(float (&s)[Count]) {
-    float best[2][2] = {{s[0], s[1]}, {s[2], s[3]}};
+  __device__ static void maxima(const float (&s)[Count], float (&best)[2]) {
+    float part[2][4];
 #pragma unroll
-    for (int j = 4; j < Count; j += 4) {
-      best[0][0] = fmaxf(best[0][0], s[j]);
-      best[0][1] = fmaxf(best[0][1], s[j + 1]);
-      best[1][0] = fmaxf(best[1][0], s[j + 2]);
-      best[1][1] = fmaxf(best[1][1], s[j + 3]);
+    for (int j = 0; j < Count; ++j) {
+      float& m = part[j / 2 % 2][j / 4 % 2 * 2 + j % 2];
+      m = j < 8 ? s[j] : fmaxf(m, s[j]);
     }
-    const float new_top[2] = {quad_max(fmaxf(best[0][0], best[0][1])), quad_max(fmaxf(best[1][0], best[1][1]))};
-    rescale = __any_sync(0xffffffff, new_top[0] > top[0] + lag || new_top[1] > top[1] + lag);
-    if (rescale) {
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const float next = fmaxf(top[h], new_top[h]);
-        factor[h] = top[h] == -INFINITY ? 0.f : exp2_fast((top[h] - next) * scale);
-        sum[h] *= factor[h];
-        top[h] = next;
-      }
+    for (int h = 0; h < 2; ++h) best[h] = fmaxf(fmaxf(part[h][0], part[h][1]), fmaxf(part[h][2], part[h][3]));
+  }
+
+  /// Whether the reference of any of the warp's rows is too low for these maxima.
+  __device__ bool outgrown(const float (&best)[2]) const {
+    return __any_sync(0xffffffff, best[0] > top[0] + lag || best[1] > top[1] + lag);
+  }
+
+  /// Raises the references, and rescales what was summed so far.
+  template <int Count>
+  __device__ void raise(const float (&best)[2], float (&o)[Count]) {
+    float factor[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const float next = fmaxf(top[h], quad_max(best[h]));
+      factor[h] = top[h] == -INFINITY ? 0.f : exp2_fast((top[h] - next) * scale);
+      sum[h] *= factor[h];
+      top[h] = next;
     }
+#pragma unroll
+    for (int j = 0; j < Count; ++j) o[j] *= factor[j / 2 % 2];
+  }
+
+  /// Exponentials of the tile, in bfloat16 as the first operand of the next product: the accumulator's
+  /// layout is the operand's. Adds them to the sum.
+  template <int Count>
+  __device__ void exponentials(const float (&s)[Count], uint32_t (&p)[Count / 2]) {
     // A row that has seen no key yet keeps exponentials of 0: exp2(-inf - 0).
     const float base[2] = {top[0] == -INFINITY ? 0.f : top[0] * scale, top[1] == -INFINITY ? 0.f : top[1] * scale};
     float part[2][2] = {};
 #pragma unroll
-    for (int j = 0; j < Count; ++j) {
-      const int h = (j >> 1) & 1;
-      s[j] = exp2_fast(fmaf(s[j], scale, -base[h]));
-      part[h][j & 1] += s[j];
+    for (int j = 0; j < Count; j += 2) {
+      const int h = j / 2 % 2;
+      const float low = exp2_fast(fmaf(s[j], scale, -base[h])), high = exp2_fast(fmaf(s[j + 1], scale, -base[h]));
+      part[h][0] += low;
+      part[h][1] += high;
+      p[j / 2] = pack_bf16(low, high);
     }
     sum[0] += part[0][0] + part[0][1];
     sum[1] += part[1][0] + part[1][1];
-  }
-
-  /// Multiplies the output so far when the last step moved the maximum.
-  template <int Count>
-  __device__ void rescale_output(float (&o)[Count]) const {
-    if (!rescale) return;
-#pragma unroll
-    for (int j = 0; j < Count; ++j) o[j] *= factor[(j >> 1) & 1];
   }
 
   /// Sums over the row; returns what the output must be multiplied by, 0 for a row without keys.

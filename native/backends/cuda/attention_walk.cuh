@@ -75,32 +75,32 @@ struct SplitWalk {
   LONGHAUL_BOTH int seen(int row) const { return pieces[piece].visible(row) - first; }
 };
 
-/// Equal shares of a line of `total` tiles for `blocks` thread blocks. The line is `units` of `total / units`
-/// tiles: block b's part of unit u goes to place b + u, which no other part has.
+/// Equal shares of a line of `total` tiles for `takers`. The line is `units` of `total / units` tiles:
+/// taker t's part of unit u goes to place t + u, which no other part has.
 struct Shares {
   int64_t total;
-  int64_t blocks;  // that have a share: no more than tiles
+  int64_t takers;  // that have a share: no more than there are tiles
 
-  LONGHAUL_BOTH Shares(int64_t total, int64_t blocks) : total(total), blocks(blocks < total ? blocks : total) {}
-  LONGHAUL_BOTH int64_t begin(int64_t block) const { return block < blocks ? block * total / blocks : total; }
-  /// The block whose share holds this tile.
-  LONGHAUL_BOTH int64_t owner(int64_t tile) const { return ((tile + 1) * blocks - 1) / total; }
+  LONGHAUL_BOTH Shares(int64_t total, int64_t takers) : total(total), takers(takers < total ? takers : total) {}
+  LONGHAUL_BOTH int64_t begin(int64_t taker) const { return taker < takers ? taker * total / takers : total; }
+  /// The taker whose share holds this tile.
+  LONGHAUL_BOTH int64_t owner(int64_t tile) const { return ((tile + 1) * takers - 1) / total; }
 };
 
 /// Order of work: heads whose keys and values fit the L2 cache together, then blocks of query rows
 /// from the longest (the last) to the first, then the heads that share those keys.
 struct Schedule {
-  int blocks;  // of query rows
-  int heads;   // in units of one block's heads that run together
-  int units;   // heads that go together, divides `heads`
+  int blocks;    // of query rows
+  int heads;     // query heads
+  int together;  // query heads whose keys go together, divides `heads`
 
   struct Place {
     int block, head;
   };
   LONGHAUL_BOTH int items() const { return blocks * heads; }
   LONGHAUL_BOTH Place place(int item) const {
-    const int section = item / (blocks * units), rest = item % (blocks * units);
-    return {blocks - 1 - rest / units, section * units + rest % units};
+    const int section = item / (blocks * together), rest = item % (blocks * together);
+    return {blocks - 1 - rest / together, section * together + rest % together};
   }
 };
 

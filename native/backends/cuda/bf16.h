@@ -34,7 +34,7 @@ __device__ __forceinline__ T warp_sum(T x) {
   return x;
 }
 
-__device__ __forceinline__ float silu(float x) { return x / (1.f + __expf(-x)); }
+__device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.f + __expf(-x)); }
 
 /// Whether rows of 8-element packs can be read: base and stride on 16-byte boundaries, whole packs.
 inline bool packs_of_8(const void* data, int64_t stride, int64_t columns) {

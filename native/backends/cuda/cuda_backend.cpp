@@ -9,6 +9,7 @@
 #include "linear.h"
 #include "memory.h"
 #include "query_scores.h"
+#include "recording.h"
 #include "rotary.h"
 #include "rows.h"
 #include "selection.h"
@@ -25,16 +26,22 @@ size_t dtype_bytes(DType dtype) { return dtype == DType::F32 ? 4 : 2; }
 class CudaBackend final : public Backend {
  public:
   CudaBackend(int index, const std::string& cublas_lt)
-      : device_(std::make_shared<Device>(index)), staging_(device_), gemm_(device_, cublas_lt), rotary_(device_) {}
+      : device_(std::make_shared<Device>(index)), staging_(device_), gemm_(device_, cublas_lt), rotary_(device_),
+        counters_(device_, sizeof(StepCounters)) {}
   ~CudaBackend() override { cudaStreamSynchronize(device_->stream()); }
 
   std::string description() const override { return "cuda (" + device_->name() + ")"; }
   const std::string& cublas_lt() const { return gemm_.source(); }
   size_t element_bytes() const override { return 2; }
   bool host_memory() const override { return false; }
+  bool whole_attention() const override { return true; }
 
   // ---- memory -------------------------------------------------------------------------------
   BufferPtr allocate(size_t bytes) override { return std::make_shared<DeviceBuffer>(device_, bytes); }
+  BufferPtr allocate_host(size_t bytes) override {
+    device_->use();
+    return std::make_shared<PinnedBuffer>(bytes);
+  }
   void upload(void* device, const void* host, size_t bytes) override {
     device_->use();
     staging_.upload(device, host, bytes);
@@ -101,6 +108,7 @@ class CudaBackend final : public Backend {
   void embed(const BufferPtr& table, std::span<const uint32_t> tokens, const Matrix& out) override {
     require(out.rows == static_cast<int64_t>(tokens.size()), "embed: one row of out per token");
     device_->use();
+    if (recording_) return cuda::embed(*device_, bf16(table), &counters()->token, out);
     auto* list = static_cast<uint32_t*>(tokens_.bytes(device_, tokens.size_bytes()));  // [T]
     staging_.upload(list, tokens.data(), tokens.size_bytes());
     cuda::embed(*device_, bf16(table), list, out);
@@ -119,6 +127,12 @@ class CudaBackend final : public Backend {
     require(x.rows == static_cast<int64_t>(positions.size()), "rope: one position per row");
     rotary_.apply(x, heads, on_gpu(positions), rope);
   }
+  void split_heads(const Matrix& qkv, const Heads& heads, int32_t first, const Rope& rope, const Matrix& q, const KeyValues& kv) override {
+    device_->use();
+    const SplitRows parts{q, kv.keys, kv.values};
+    if (recording_) rotary_.split(qkv, heads, {&counters()->position, 0}, rope, parts, {&counters()->rows, recorded_.rows});
+    else rotary_.split(qkv, heads, {nullptr, first}, rope, parts);
+  }
   void swiglu(const Matrix& gate_up, const Matrix& out) override {
     device_->use();
     cuda::swiglu(*device_, gate_up, out);
@@ -132,7 +146,10 @@ class CudaBackend final : public Backend {
     for (const Segment& segment : segments) {
       const auto& [keys, values] = segment.kv;
       require(keys.columns == width && values.columns == width && keys.rows == values.rows, "attention: keys and values differ in shape from the heads");
-      if (keys.rows > 0) list.push_back({bf16(keys), bf16(values), keys.rows, keys.stride, values.stride, segment.causal, nullptr});
+      const bool grows = recording_ && segment.capacity > 0;
+      if (keys.rows > 0)
+        list.push_back({bf16(keys), bf16(values), grows ? segment.capacity : keys.rows, keys.stride, values.stride, segment.causal,
+                        grows ? &counters()->rows : nullptr});
     }
     if (q.rows == 0) return;
     const AttentionShape shape{q.rows, heads.query, heads.key_value, heads.dimension};
@@ -189,7 +206,31 @@ class CudaBackend final : public Backend {
     staging_.download(out, dense, bytes);
   }
 
+  // ---- repeated steps -----------------------------------------------------------------------
+  std::unique_ptr<Recording> record(const Step& step, const std::function<void()>& body) override {
+    body();  // runs this step, and makes every scratch buffer as large as the capture needs it
+    recording_ = true;
+    recorded_ = step;
+    std::unique_ptr<Recording> graph;
+    try {
+      graph = std::make_unique<Graph>(device_, body);
+    } catch (...) {
+      recording_ = false;
+      throw;
+    }
+    recording_ = false;
+    return graph;
+  }
+  void replay(const Recording& recording, const Step& step) override {
+    device_->use();
+    const StepCounters now{step.token, step.position, step.rows};
+    staging_.upload(counters(), &now, sizeof now);
+    static_cast<const Graph&>(recording).launch();
+  }
+
  private:
+  StepCounters* counters() { return static_cast<StepCounters*>(counters_.data()); }
+
   /// A tensor into bfloat16 device memory, rounded where it is wider.
   void load(const HostTensor& tensor, __nv_bfloat16* to) {
     const size_t bytes = static_cast<size_t>(tensor.rows * tensor.columns) * dtype_bytes(tensor.dtype);
@@ -218,6 +259,9 @@ class CudaBackend final : public Backend {
   Scratch scratch_;            // of one op at a time
   Scratch attention_scratch_;
   Scratch tokens_, positions_;
+  DeviceBuffer counters_;      // StepCounters
+  bool recording_ = false;     // ops are being captured: they take from counters_ what changes
+  Step recorded_;              // of the step being captured
 };
 
 /// Index of the GPU that the options mean; what is missing otherwise.

@@ -38,7 +38,10 @@ class Gemm {
     lt::Algorithm algorithm{};
     bool found = false;  // false: cuBLASLt has nothing for this shape
   };
-  const Plan& plan(const Shape& shape, const void* bias);
+  const Plan& plan(const Shape& shape, const Matrix& x, const DeviceLinear& weight, void* out);
+  /// Seconds of one run of an algorithm, into memory that nobody reads; infinite if it cannot run.
+  float time(const Shape& shape, const Plan& plan, const lt::Heuristic& candidate, const Matrix& x, const DeviceLinear& weight,
+             void* out, void* spare);
   void run(const Matrix& x, const DeviceLinear& weight, void* out, int64_t out_stride, bool accumulate, bool to_float);
 
   DevicePtr device_;

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kMostRows = 8;
+constexpr int kMostShared = 227 << 10;
 constexpr size_t kShared = 96 << 10;  // of x: two blocks of a multiprocessor still fit
 
 struct Product {
@@ -78,8 +79,8 @@ __global__ void __launch_bounds__(kWarps * 32) gemv_kernel(const Product p) {
 template <int T, int N>
 void launch(const Device& device, const Product& p) {
   const size_t shared = static_cast<size_t>(T) * static_cast<size_t>(p.in) * 2;
-  check(cudaFuncSetAttribute(gemv_kernel<T, N>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-        "gemv");
+  // The limit belongs to the kernel, which other threads may be launching: always the same.
+  check(cudaFuncSetAttribute(gemv_kernel<T, N>, cudaFuncAttributeMaxDynamicSharedMemorySize, kMostShared), "gemv");
   const int wanted = (p.out + kWarps - 1) / kWarps;
   const int resident = device.multiprocessors() * static_cast<int>(std::clamp<size_t>(kShared * 2 / std::max<size_t>(shared, 1), 1, 8));
   gemv_kernel<T, N><<<std::min(wanted, resident), kWarps * 32, shared, device.stream()>>>(p);

@@ -14,7 +14,7 @@ __device__ inline void barrier_init(uint32_t barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
 
-/// Makes initialised barriers visible to the copy engine and to the other blocks of the cluster.
+/// Makes initialised barriers visible to the copy engine.
 __device__ inline void barrier_init_fence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
 /// One arrival that also announces bytes which the copy engine will deliver.
@@ -26,40 +26,19 @@ __device__ inline void barrier_arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
-/// Arrives at the same barrier of block `rank` of the cluster. What passes between the blocks goes
-/// through the copy engine and the tensor cores, so no cluster-wide fence is needed, which would be slow.
-__device__ inline void barrier_arrive_at(uint32_t barrier, uint32_t rank) {
-  asm volatile(
-      "{\n"
-      ".reg .b32 remote;\n"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
-      "}" ::"r"(barrier), "r"(rank)
-      : "memory");
-}
-
-/// Writes one word to the same address of block `rank` and completes 4 bytes at its barrier.
-__device__ inline void send_word(uint32_t address, uint32_t value, uint32_t barrier, uint32_t rank) {
-  asm volatile(
-      "{\n"
-      ".reg .b32 to, at;\n"
-      "mapa.shared::cluster.u32 to, %0, %3;\n"
-      "mapa.shared::cluster.u32 at, %2, %3;\n"
-      "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [to], %1, [at];\n"
-      "}" ::"r"(address), "r"(value), "r"(barrier), "r"(rank)
-      : "memory");
-}
+/// How long one attempt may sleep.
+constexpr uint32_t kWaitNanoseconds = 10'000'000;
 
 __device__ inline bool barrier_try_wait(uint32_t barrier, uint32_t parity) {
   uint32_t done;
   asm volatile(
       "{\n"
       ".reg .pred p;\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2, %3;\n"
       "selp.u32 %0, 1, 0, p;\n"
       "}"
       : "=r"(done)
-      : "r"(barrier), "r"(parity)
+      : "r"(barrier), "r"(parity), "r"(kWaitNanoseconds)
       : "memory");
   return done != 0;
 }
@@ -82,15 +61,6 @@ __device__ inline void named_sync(int id, int threads) {
 }
 __device__ inline void named_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
-__device__ inline uint32_t cluster_rank() {
-  uint32_t rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-__device__ inline void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 }  // namespace longhaul::cuda

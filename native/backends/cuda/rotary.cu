@@ -24,6 +24,7 @@ struct Rotation {
   Positions positions;
   int half, nq, nk;      // nq + nk heads are rotated
   Target q, keys, values;  // values.data null: nothing to copy
+  MovingRow moving;        // of keys and values
 };
 
 template <int N>
@@ -39,6 +40,7 @@ __global__ void __launch_bounds__(kThreads) rotary_kernel(const Rotation r) {
   __syncthreads();
 
   const __nv_bfloat16* from = r.x + row * r.stride;
+  const int64_t kept = row + (r.moving.rows ? *r.moving.rows - r.moving.recorded : 0);
   const int per_head = r.half / N;
   for (int item = threadIdx.x; item < (r.nq + r.nk) * per_head; item += kThreads) {
     const int head = item / per_head, i = item % per_head * N;
@@ -52,14 +54,14 @@ __global__ void __launch_bounds__(kThreads) rotary_kernel(const Rotation r) {
       b[j] = y * c + x * s;
     }
     __nv_bfloat16* to = head < r.nq ? r.q.data + row * r.q.stride + head * 2 * r.half
-                                    : r.keys.data + row * r.keys.stride + (head - r.nq) * 2 * r.half;
+                                    : r.keys.data + kept * r.keys.stride + (head - r.nq) * 2 * r.half;
     store_floats<N>(to + i, a);
     store_floats<N>(to + r.half + i, b);
   }
   if (!r.values.data) return;
   const __nv_bfloat16* plain = from + (r.nq + r.nk) * 2 * r.half;
   for (int c = threadIdx.x * N; c < r.nk * 2 * r.half; c += kThreads * N)
-    *reinterpret_cast<Pack<N>*>(r.values.data + row * r.values.stride + c) = *reinterpret_cast<const Pack<N>*>(plain + c);
+    *reinterpret_cast<Pack<N>*>(r.values.data + kept * r.values.stride + c) = *reinterpret_cast<const Pack<N>*>(plain + c);
 }
 
 Target target(const Matrix& m) { return {static_cast<__nv_bfloat16*>(m.data), m.stride}; }
@@ -89,11 +91,12 @@ void Rotary::apply(const Matrix& x, int64_t heads, const Positions& positions, c
   const auto half = static_cast<int>(rope.inverse_frequencies.size());
   require(x.columns == heads * 2 * half, "rope: x differs in shape from the heads and frequencies");
   const Target same = target(x);
-  launch(*device_, {same.data, same.stride, frequencies(rope), positions, half, static_cast<int>(heads), 0, same, same, {}},
+  launch(*device_, {same.data, same.stride, frequencies(rope), positions, half, static_cast<int>(heads), 0, same, same, {}, {}},
          x.rows, packs_of_8(x.data, x.stride, x.columns));
 }
 
-void Rotary::split(const Matrix& qkv, const Heads& heads, const Positions& positions, const Rope& rope, const SplitRows& out) {
+void Rotary::split(const Matrix& qkv, const Heads& heads, const Positions& positions, const Rope& rope, const SplitRows& out,
+                   const MovingRow& moving) {
   const auto half = static_cast<int>(rope.inverse_frequencies.size());
   require(heads.dimension == 2 * half && qkv.columns == (heads.query + 2 * heads.key_value) * heads.dimension &&
               out.q.columns == heads.query * heads.dimension && out.keys.columns == heads.key_value * heads.dimension &&
@@ -102,7 +105,7 @@ void Rotary::split(const Matrix& qkv, const Heads& heads, const Positions& posit
   bool packed = true;
   for (const Matrix* m : {&qkv, &out.q, &out.keys, &out.values}) packed = packed && packs_of_8(m->data, m->stride, m->columns);
   launch(*device_, {static_cast<const __nv_bfloat16*>(qkv.data), qkv.stride, frequencies(rope), positions, half,
-                    static_cast<int>(heads.query), static_cast<int>(heads.key_value), target(out.q), target(out.keys), target(out.values)},
+                    static_cast<int>(heads.query), static_cast<int>(heads.key_value), target(out.q), target(out.keys), target(out.values), moving},
          qkv.rows, packed);
 }
 

@@ -78,17 +78,30 @@ __global__ void __launch_bounds__(kThreads) rmsnorm_kernel(const View x, const _
   }
 }
 
+/// Two packs per thread, so that four loads are in flight.
 template <int N>
 __global__ void __launch_bounds__(kThreads) swiglu_kernel(const View gate_up, const View out, int pieces) {
-  const int64_t row = blockIdx.x / pieces;
-  const int c = (static_cast<int>(blockIdx.x % pieces) * kThreads + static_cast<int>(threadIdx.x)) * N;
-  if (c >= out.columns) return;
-  float gate[N], up[N];
-  load_floats<N>(gate_up.row(row) + c, gate);
-  load_floats<N>(gate_up.row(row) + out.columns + c, up);
+  constexpr int kPacks = 2;
+  const int64_t row = blockIdx.x / static_cast<unsigned>(pieces);
+  const int piece = static_cast<int>(blockIdx.x % static_cast<unsigned>(pieces));
+  const int first = (piece * kPacks * kThreads + static_cast<int>(threadIdx.x)) * N;
+  const __nv_bfloat16* from = gate_up.row(row);
+  float gate[kPacks][N], up[kPacks][N];
 #pragma unroll
-  for (int i = 0; i < N; ++i) gate[i] = silu(gate[i]) * up[i];
-  store_floats<N>(out.row(row) + c, gate);
+  for (int p = 0; p < kPacks; ++p) {
+    const int c = first + p * kThreads * N;
+    if (c >= out.columns) break;
+    load_floats<N>(from + c, gate[p]);
+    load_floats<N>(from + out.columns + c, up[p]);
+  }
+#pragma unroll
+  for (int p = 0; p < kPacks; ++p) {
+    const int c = first + p * kThreads * N;
+    if (c >= out.columns) break;
+#pragma unroll
+    for (int i = 0; i < N; ++i) gate[p][i] = silu(gate[p][i]) * up[p][i];
+    store_floats<N>(out.row(row) + c, gate[p]);
+  }
 }
 
 template <class From>
@@ -127,10 +140,10 @@ void swiglu(const Device& device, const Matrix& gate_up, const Matrix& out) {
   require(gate_up.rows == out.rows && gate_up.columns == 2 * out.columns, "swiglu: gate_up and out differ in shape");
   if (out.rows == 0) return;
   if (packed(gate_up) && packed(out)) {
-    const auto pieces = static_cast<int>(blocks(out.columns, kThreads * 8));
+    const auto pieces = static_cast<int>(blocks(out.columns, kThreads * 2 * 8));
     swiglu_kernel<8><<<static_cast<unsigned>(out.rows * pieces), kThreads, 0, device.stream()>>>(view(gate_up), view(out), pieces);
   } else {
-    const auto pieces = static_cast<int>(blocks(out.columns));
+    const auto pieces = static_cast<int>(blocks(out.columns, kThreads * 2));
     swiglu_kernel<1><<<static_cast<unsigned>(out.rows * pieces), kThreads, 0, device.stream()>>>(view(gate_up), view(out), pieces);
   }
   check_launch("swiglu");

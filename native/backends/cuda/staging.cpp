@@ -49,7 +49,14 @@ void Staging::copy(void* to, const void* from, size_t bytes) {
   });
 }
 
+bool Staging::pinned(const void* host) {
+  cudaPointerAttributes attributes{};
+  return cudaPointerGetAttributes(&attributes, host) == cudaSuccess && attributes.type == cudaMemoryTypeHost;
+}
+
 void Staging::upload(void* device, const void* host, size_t bytes) {
+  if (bytes == 0) return;
+  if (pinned(host)) return check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, device_->stream()), "copying to the GPU");
   Ring& ring = ring_for(bytes);
   const size_t size = bytes <= kSmall ? kSmall : kLarge;
   for (size_t at = 0; at < bytes; at += size) {
@@ -63,6 +70,11 @@ void Staging::upload(void* device, const void* host, size_t bytes) {
 }
 
 void Staging::download(void* host, const void* device, size_t bytes) {
+  if (bytes == 0) return;
+  if (pinned(host)) {
+    check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, device_->stream()), "copying from the GPU");
+    return check(cudaStreamSynchronize(device_->stream()), "copying from the GPU");
+  }
   Ring& ring = ring_for(bytes);
   const size_t size = bytes <= kSmall ? kSmall : kLarge;
   struct Arriving {

@@ -20,7 +20,7 @@ class Staging {
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
-  /// Returns when `host` has been read; the copy is in stream order.
+  /// Returns when `host` has been read, or at once for pinned memory; the copy is in stream order.
   void upload(void* device, const void* host, size_t bytes);
   /// Returns when `host` holds the bytes.
   void download(void* host, const void* device, size_t bytes);
@@ -37,6 +37,7 @@ class Staging {
     std::array<Slot, kSlots> slots;
     size_t next = 0;
   };
+  static bool pinned(const void* host);
   Slot& take(Ring& ring, size_t size);
   Ring& ring_for(size_t bytes) { return bytes <= kSmall ? small_ : large_; }
   void copy(void* to, const void* from, size_t bytes);

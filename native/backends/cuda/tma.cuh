@@ -15,10 +15,6 @@ namespace longhaul::cuda {
 constexpr uint64_t kEvictFirst = 0x12F0000000000000ull;
 constexpr uint64_t kEvictLast = 0x14F0000000000000ull;
 
-__device__ inline void tma_prefetch_map(const CUtensorMap* map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
-
 /// Loads the box at (row, box of 64 columns) to `to` and completes its bytes at `barrier`.
 __device__ inline void tma_load(uint32_t to, const CUtensorMap* map, int row, int column_box, uint32_t barrier,
                                 uint64_t policy) {
@@ -26,16 +22,6 @@ __device__ inline void tma_load(uint32_t to, const CUtensorMap* map, int row, in
       "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint"
       " [%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(to),
       "l"(map), "r"(0), "r"(row), "r"(column_box), "r"(barrier), "l"(policy)
-      : "memory");
-}
-
-/// As tma_load, into the same place of every block of the cluster in `blocks`, at each one's barrier.
-__device__ inline void tma_load_multicast(uint32_t to, const CUtensorMap* map, int row, int column_box,
-                                          uint32_t barrier, uint16_t blocks, uint64_t policy) {
-  asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint"
-      " [%0], [%1, {%2, %3, %4}], [%5], %6, %7;" ::"r"(to),
-      "l"(map), "r"(0), "r"(row), "r"(column_box), "r"(barrier), "h"(blocks), "l"(policy)
       : "memory");
 }
 

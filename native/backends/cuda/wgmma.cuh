@@ -1,18 +1,17 @@
 // Warpgroup matrix products (wgmma) in bfloat16 with float32 accumulators.
 //
 // Shapes are m64 nN k16. Accumulator d[4*j + 2*h + e] of a thread is row 16*warp + lane/4 + 8*h,
-// column 8*j + 2*(lane % 4) + e. Operands in shared memory are tiles of 64 columns (128 bytes) in
-// the 128-byte swizzle, aligned to 1024 bytes, one tile of 64 columns after another.
+// column 8*j + 2*(lane % 4) + e. The first operand comes from registers, the second from shared memory:
+// tiles of 64 columns (128 bytes) in the 128-byte swizzle, aligned to 1024 bytes, one after another.
 #pragma once
 
 #include <cstdint>
 
 namespace longhaul::cuda {
 
-/// Descriptor of an operand tile. K-major: rows of the tile are rows of the operand (Q, and K as
-/// the second operand of Q K^T); `leading` is unused. MN-major: rows of the tile run along the
-/// product's inner dimension (V as the second operand of P V); `leading` is the distance in bytes
-/// from 64 columns to the next 64.
+/// Descriptor of the second operand's tile. K-major: rows of the tile are the product's columns (K in
+/// Q K^T); `leading` is unused. MN-major: rows of the tile run along the inner dimension (V in P V);
+/// `leading` is the distance in bytes from 64 columns to the next 64.
 __device__ inline uint64_t wgmma_descriptor(uint32_t address, uint32_t leading) {
   constexpr uint64_t kSwizzle128 = 1ull << 62, kEightRows = static_cast<uint64_t>(1024 >> 4) << 32;
   return kSwizzle128 | kEightRows | (static_cast<uint64_t>(leading >> 4) << 16) | ((address & 0x3FFFF) >> 4);
@@ -47,49 +46,31 @@ __device__ inline void pin(uint32_t (&registers)[Count]) {
 #define LONGHAUL_N16_2 "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
 #define LONGHAUL_N16_3 "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 #define LONGHAUL_N16_4 "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
-#define LONGHAUL_N8_5 "%80,%81,%82,%83,%84,%85,%86,%87"
+#define LONGHAUL_N8_4 "%64,%65,%66,%67,%68,%69,%70,%71"
 #define LONGHAUL_N32 LONGHAUL_N16_0 "," LONGHAUL_N16_1
-#define LONGHAUL_N48 LONGHAUL_N32 "," LONGHAUL_N16_2
-#define LONGHAUL_N64 LONGHAUL_N48 "," LONGHAUL_N16_3
-#define LONGHAUL_N80 LONGHAUL_N64 "," LONGHAUL_N16_4
-#define LONGHAUL_N88 LONGHAUL_N80 "," LONGHAUL_N8_5
+#define LONGHAUL_N64 LONGHAUL_N32 "," LONGHAUL_N16_2 "," LONGHAUL_N16_3
 
-/// d[N/2] (+)= A B^T for one step of 16 along the inner dimension; A [64, 16] and B [N, 16] K-major.
-#define LONGHAUL_WGMMA_SS(n, names, a, b, plus, ...)                                                        \
+/// How the second operand lies in shared memory.
+enum Major { KMajor = 0, MnMajor = 1 };
+
+/// d[N/2] (+)= A B for one step of 16 along the inner dimension: A [64, 16] in registers, B [16, N] in
+/// shared memory. Registers of A: rows lane/4 and +8 of columns 2*(lane%4)+{0,1}, then the same of columns +8.
+#define LONGHAUL_WGMMA(n, names, a, b, plus, major, ...)                                                    \
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " plus ", 0;\n"                                            \
                "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" names "}, " a ", " b            \
-               ", p, 1, 1, 0, 0;\n}" : __VA_ARGS__ : "l"(descriptor_a), "l"(descriptor_b), "r"(accumulate))
-template <int N>
-__device__ inline void wgmma_ss(float (&d)[N / 2], uint64_t descriptor_a, uint64_t descriptor_b, int accumulate) {
+               ", p, 1, 1, " major ";\n}" : __VA_ARGS__                                                     \
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(descriptor_b), "r"(accumulate), "n"(static_cast<int>(Order)))
+template <int N, Major Order>
+__device__ inline void wgmma(float (&d)[N / 2], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                             uint64_t descriptor_b, int accumulate) {
   if constexpr (N == 64)
-    LONGHAUL_WGMMA_SS(64, LONGHAUL_N32, "%32", "%33", "%34", LONGHAUL_D32(0));
-  else if constexpr (N == 96)
-    LONGHAUL_WGMMA_SS(96, LONGHAUL_N48, "%48", "%49", "%50", LONGHAUL_D32(0), LONGHAUL_D16(32));
+    LONGHAUL_WGMMA(64, LONGHAUL_N32, "{%32,%33,%34,%35}", "%36", "%37", "%38", LONGHAUL_D32(0));
   else if constexpr (N == 128)
-    LONGHAUL_WGMMA_SS(128, LONGHAUL_N64, "%64", "%65", "%66", LONGHAUL_D32(0), LONGHAUL_D32(32));
+    LONGHAUL_WGMMA(128, LONGHAUL_N64, "{%64,%65,%66,%67}", "%68", "%69", "%70", LONGHAUL_D32(0), LONGHAUL_D32(32));
   else if constexpr (N == 160)
-    LONGHAUL_WGMMA_SS(160, LONGHAUL_N80, "%80", "%81", "%82", LONGHAUL_D32(0), LONGHAUL_D32(32), LONGHAUL_D16(64));
-  else if constexpr (N == 176)
-    LONGHAUL_WGMMA_SS(176, LONGHAUL_N88, "%88", "%89", "%90", LONGHAUL_D32(0), LONGHAUL_D32(32), LONGHAUL_D16(64),
-                      LONGHAUL_D8(80));
-  else
-    static_assert(N == 64, "no such shape");
-}
-
-/// d[N/2] (+)= A B for one step of 16: A [64, 16] in registers, B [16, N] MN-major in shared memory.
-/// Registers of A: rows lane/4 and +8 of columns 2*(lane%4)+{0,1}, then the same of columns +8.
-#define LONGHAUL_WGMMA_RS(n, names, a, b, plus, plus_one, ...)                                                        \
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " plus ", 0;\n"                                            \
-               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" names "}, " a ", " b            \
-               ", p, 1, 1, %" plus_one ";\n}" : __VA_ARGS__                                                             \
-               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(descriptor_b), "r"(accumulate), "n"(Transpose))
-template <int N, int Transpose = 1>
-__device__ inline void wgmma_rs(float (&d)[N / 2], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                                uint64_t descriptor_b, int accumulate) {
-  if constexpr (N == 64)
-    LONGHAUL_WGMMA_RS(64, LONGHAUL_N32, "{%32,%33,%34,%35}", "%36", "%37", "38", LONGHAUL_D32(0));
-  else if constexpr (N == 128)
-    LONGHAUL_WGMMA_RS(128, LONGHAUL_N64, "{%64,%65,%66,%67}", "%68", "%69", "70", LONGHAUL_D32(0), LONGHAUL_D32(32));
+    LONGHAUL_WGMMA(160, LONGHAUL_N64 "," LONGHAUL_N16_4, "{%80,%81,%82,%83}", "%84", "%85", "%86", LONGHAUL_D32(0), LONGHAUL_D32(32), LONGHAUL_D16(64));
+  else if constexpr (N == 144)
+    LONGHAUL_WGMMA(144, LONGHAUL_N64 "," LONGHAUL_N8_4, "{%72,%73,%74,%75}", "%76", "%77", "%78", LONGHAUL_D32(0), LONGHAUL_D32(32), LONGHAUL_D8(64));
   else
     static_assert(N == 64, "no such shape");
 }

@@ -43,12 +43,30 @@ export interface Capabilities {
   isa: string;
   /** Hardware threads of this process. */
   threads: number;
-  cuda: { available: boolean; missing: string[] };
+  cuda: {
+    available: boolean;
+    /** "cuda (NVIDIA H100 80GB HBM3)"; empty when it does not work. */
+    description: string;
+    /** Where cuBLASLt was found, and its version. */
+    cublasLt: string;
+    /** Each thing that is not there or cannot be used, with the remedy. */
+    missing: string[];
+  };
+}
+
+/** Where the CUDA backend finds what it opens at run time; everything has a default. */
+export interface CudaOptions {
+  /** libapb_cuda.so; beside the addon unless given. */
+  cudaLibrary?: string | undefined;
+  /** libcublasLt.so; the system's, a toolkit's or a Python package's unless given. */
+  cublasLt?: string | undefined;
+  /** Which GPU, counted modulo the number of those that the process sees. */
+  gpu?: number | undefined;
 }
 
 export type BackendName = 'cpu' | 'cuda' | 'auto';
 
-export interface LoadOptions {
+export interface LoadOptions extends CudaOptions {
   modelDir: string;
   /** retaining_heads.safetensors in modelDir, when it is there, unless given. */
   headsFile?: string;
@@ -164,5 +182,5 @@ export interface RawEngine {
 export interface Addon {
   Engine: new () => RawEngine;
   planLayout(options: LayoutOptions): Layout;
-  capabilities(): Capabilities;
+  capabilities(options: CudaOptions): Capabilities;
 }

@@ -5,6 +5,7 @@ import { EngineError } from './errors.js';
 
 export type {
   BackendName,
+  CudaOptions,
   ConnectOptions,
   Decoded,
   DecodeOptions,
@@ -39,8 +40,12 @@ export function planLayout(options: bindings.LayoutOptions): bindings.Layout {
   return typed(() => addon().planLayout(options));
 }
 
-export function capabilities(): Capabilities {
-  return { ...typed(() => addon().capabilities()), version: VERSION };
+/**
+ * What this build and this machine can do. The GPU is probed in a child process, once per process and
+ * options: a driver that crashes does not take the caller with it.
+ */
+export function capabilities(options: bindings.CudaOptions = {}): Capabilities {
+  return { ...typed(() => addon().capabilities(options)), version: VERSION };
 }
 
 /**

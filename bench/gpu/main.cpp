@@ -1,0 +1,24 @@
+// bench-cuda: times the CUDA backend; JSON lines on stdout. bench/gpu/run.py puts PyTorch beside it.
+//
+//   bench-cuda ops | prefill TOKENS ANSWER | load DIRECTORY
+#include <cstdlib>
+#include <exception>
+#include <string_view>
+
+#include "backends/load/cuda_library.h"
+#include "ops.h"
+#include "timing.h"
+
+int main(int argc, char** argv) {
+  const std::string_view what = argc > 1 ? argv[1] : "";
+  try {
+    const auto backend = longhaul::open_cuda_library({}).make({});
+    if (what == "ops") bench::ops(*backend);
+    else if (what == "prefill" && argc == 4) bench::prefill(backend, std::atoll(argv[2]), std::atoll(argv[3]));
+    else if (what == "load" && argc == 3) bench::load(backend, argv[2]);
+    else return std::fprintf(stderr, "usage: bench-cuda ops | prefill TOKENS ANSWER | load DIRECTORY\n"), 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "bench-cuda: %s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,20 @@
+// The benchmarks of bench-cuda, each a subcommand.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backends/backend.h"
+
+namespace bench {
+
+/// Every op but attention, at the shapes of Llama-3.1-8B.
+void ops(longhaul::Backend& backend);
+
+/// Exact prefill of `tokens` tokens by a model of Llama-3.1-8B's shapes with random weights, then `answer` decoded tokens.
+void prefill(const std::shared_ptr<longhaul::Backend>& backend, int64_t tokens, int64_t answer);
+
+/// Loading the checkpoint in `directory`, as it lies on the disk.
+void load(const std::shared_ptr<longhaul::Backend>& backend, const std::string& directory);
+
+}  // namespace bench

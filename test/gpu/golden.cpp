@@ -1,0 +1,116 @@
+// Every golden case on the CUDA backend, ranks as threads that share the GPU, with the reference's
+// tolerances for bfloat16 (test/cases/README.md): logits, clear choices, selections.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <set>
+
+#include "golden_case.h"
+#include "engine_ranks.h"
+#include "thread_communicator.h"
+#include "twins.h"
+
+using namespace longhaul;
+using namespace longhaul::testing;
+
+namespace {
+
+double bf16_fact(const GoldenCase& golden, const char* name) {
+  return *golden.expected.find("bf16")->find(name)->number();
+}
+
+/// Largest difference of logits, in units of their standard deviation; infinite for NaN or a wrong count.
+double logit_error(const GoldenCase& golden, const std::vector<float>& got) {
+  const std::vector<double> want = golden.values("logits");
+  if (got.size() != want.size()) return INFINITY;
+  double worst = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    const double error = std::abs(want[i] - got[i]);
+    if (!(error <= worst)) worst = std::isnan(error) ? INFINITY : error;
+  }
+  return worst / golden.logit_std;
+}
+
+/// Mean over layers, ranks and heads of |A and B| / m, where the engine recorded a selection.
+double overlap(const GoldenCase& golden, const std::vector<Trace>& traces, size_t heads) {
+  double sum = 0, count = 0;
+  for (size_t r = 0; r < traces.size(); ++r)
+    for (const auto& [layer, chosen] : traces[r].selected) {
+      const std::vector<double> want = golden.values("selected." + std::to_string(layer) + "." + std::to_string(r));
+      CHECK(want.size() == chosen.size());
+      const size_t m = want.size() / heads;
+      for (size_t h = 0; h < heads && m > 0; ++h) {
+        const std::set<double> set(want.begin() + static_cast<std::ptrdiff_t>(h * m), want.begin() + static_cast<std::ptrdiff_t>((h + 1) * m));
+        size_t common = 0;
+        for (size_t i = 0; i < m; ++i) common += set.count(chosen[h * m + i]);
+        sum += static_cast<double>(common) / static_cast<double>(m), ++count;
+      }
+    }
+  return count > 0 ? sum / count : 1;
+}
+
+/// Tokens must agree up to the first choice that bfloat16 may take otherwise.
+void check_tokens(const GoldenCase& golden, const std::vector<uint32_t>& got, double clear) {
+  const Json::Array& margins = *golden.expected.find("margins")->array();
+  for (size_t i = 0; i < golden.tokens.size(); ++i) {
+    if (i < got.size() && got[i] == golden.tokens[i]) continue;
+    if (*margins[i].number() < clear) return;
+    check::fail(__FILE__, __LINE__, golden.name + ": token " + std::to_string(i) + " differs, and the choice was clear");
+  }
+  CHECK(got.size() == golden.tokens.size());
+}
+
+void run(const std::string& name) {
+  const GoldenCase golden(name);
+  auto engines = make_engines(golden, connect_threads(golden.layout.ranks), twins::make_gpu);
+  const size_t ranks = engines.size();
+  std::vector<Trace> traces(ranks);
+  std::vector<DecodeResult> greedy(ranks), again(ranks);
+  rethrow(run_ranks(static_cast<int>(ranks), [&](int rank) {
+    const auto r = static_cast<size_t>(rank);
+    Control traced, plain;
+    traced.trace = &traces[r];
+    DecodeRequest teacher = golden.decode;
+    teacher.teacher = golden.tokens;
+    engines[r]->prefill(golden.prefill(rank), traced);
+    engines[r]->decode(teacher, traced);
+    greedy[r] = engines[r]->decode(golden.decode, plain);  // one rank: through recorded steps
+    engines[r]->prefill(golden.prefill(rank), plain);
+    again[r] = engines[r]->decode(golden.decode, plain);
+  }));
+  const double allowed = 2 * bf16_fact(golden, "logit_err"), error = logit_error(golden, traces[0].logits);
+  const double least = bf16_fact(golden, "overlap_mean") - 0.05,
+               shared = overlap(golden, traces, static_cast<size_t>(engines[0]->model().config.heads.key_value));
+  std::printf("     logits %.4f std (allowed %.4f), selections %.4f (at least %.4f)\n", error, allowed, shared, least);
+  CHECK(error <= allowed);
+  CHECK(shared >= least);
+  const double clear = 4 * bf16_fact(golden, "logit_err") * golden.logit_std;
+  for (size_t r = 0; r < ranks; ++r) {
+    check_tokens(golden, greedy[r].tokens, clear);
+    CHECK(again[r].tokens == greedy[r].tokens && greedy[r].tokens == greedy[0].tokens);
+  }
+}
+
+const bool registered = [] {
+  for (const std::string& name : golden_case_names())
+    check::registry().push_back({"gpu golden case " + name, [=] { run(name); }});
+  return true;
+}();
+
+}  // namespace
+
+TEST("gpu decode: replayed steps answer as steps that are not recorded, over several pieces of the tail") {
+  const GoldenCase golden("full-r1");
+  auto engines = make_engines(golden, connect_threads(1), twins::make_gpu);
+  Control plain, traced;
+  Trace trace;
+  traced.trace = &trace;
+  DecodeRequest request = golden.decode;
+  request.eos.clear();
+  request.max_new_tokens = 600;  // longer than a piece
+  engines[0]->prefill(golden.prefill(0), plain);
+  const DecodeResult replayed = engines[0]->decode(request, plain);
+  const DecodeResult stepped = engines[0]->decode(request, traced);
+  CHECK(replayed.tokens.size() == 600);
+  CHECK(replayed.tokens == stepped.tokens);
+}
