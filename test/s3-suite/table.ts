@@ -9,7 +9,8 @@ function outcomeOf(test: TestCase): { outcome: Outcome; note: string } {
   if (result.state === 'failed') {
     return { outcome: 'failed', note: result.errors.map(({ message }) => message.split('\n')[0]).join('; ') };
   }
-  const note = (result.state === 'skipped' ? result.note : undefined) ?? 'the set-up of its file failed';
+  const note = result.state === 'skipped' ? result.note : undefined;
+  if (note === undefined) return { outcome: 'failed', note: 'the set-up of its file failed' };
   return note.startsWith('not applicable')
     ? { outcome: 'not applicable', note: note.replace(/^not applicable: */, '') }
     : { outcome: 'not run', note };
