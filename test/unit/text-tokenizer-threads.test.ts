@@ -6,6 +6,8 @@ import { realTokenizer, realTokenizerFile, realTokenizers, reference } from '../
 
 /** The bound of the design is 50 ms; a machine that tests run on side by side is given more. */
 const BLOCKED_MS = 250;
+/** The operating system may hold up a loop as well; it does not do so each time. */
+const RETRIED = { retry: 2, timeout: 60_000 };
 
 async function encode(pool: EncoderPool, text: string | Iterable<string>, signal?: AbortSignal) {
   const runs: Uint32Array[] = [];
@@ -34,7 +36,7 @@ describe.each(realTokenizers)('%s', (name) => {
   }, 60_000);
   afterAll(() => pool.close());
 
-  test('documents of ten megabytes, two at a time, leave the event loop free', async () => {
+  test('documents of ten megabytes, two at a time, leave the event loop free', RETRIED, async () => {
     const text = prose(10_000_000);
     const letters = 'a'.repeat(500_000) + '\u0001'.repeat(2_000_000);
     const delay = monitorEventLoopDelay({ resolution: 5 });
@@ -48,7 +50,7 @@ describe.each(realTokenizers)('%s', (name) => {
     const part = text.slice(0, text.indexOf('\n', 300_000) + 1);
     const expected = await whole(part);
     expect([...found[0].subarray(0, expected.length)]).toEqual(expected);
-  }, 60_000);
+  });
 
   test('text may come in pieces cut anywhere, inside a pair of surrogates too', async () => {
     const text = 'Ships 🚢🚢 and 👩‍👩‍👧 left; '.repeat(3);
