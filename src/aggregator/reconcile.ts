@@ -113,7 +113,9 @@ async function reconcile(
         finished.push({ id, finishedAt });
         return false;
       }
-      return isKnown ? needsHelp || memory.isDue(id) : !memory.finished.has(id);
+      // One that had ended and has not: Redis went back in time.
+      const hadEnded = memory.finished.has(id);
+      return isKnown ? needsHelp || hadEnded || memory.isDue(id) : !hadEnded;
     });
     const look = async ({ id, isKnown }: (typeof open)[number]): Promise<void> => {
       try {

@@ -6,11 +6,14 @@ import { readHeader } from '../../src/batch/header.js';
 import { readManifest } from '../../src/batch/manifest.js';
 import { downloadOverlay } from '../../src/batch/overlay.js';
 import { retryBatch } from '../../src/batch/retry.js';
+import { resultsCommand } from '../../src/cli/results.js';
+import { retryCommand } from '../../src/cli/retry.js';
 import type { Outcome } from '../../src/contracts/outcome.js';
 import { workItem, type WorkItem } from '../../src/contracts/work-item.js';
 import { objectKeys } from '../../src/platform/keys.js';
 import { tempDir } from '../support/services.js';
 import { failItem, makeBatch, makeResult, newId, useBench, type Bench } from './batch-support.js';
+import { runCommand } from './run-command.js';
 
 const file = useBench();
 let bench: Bench;
@@ -199,4 +202,49 @@ describe('the overlay', () => {
     expect(new Set(texts)).toEqual(new Set([id, oldest]));
     expect((await readHeader(bench.deps.store, oldest)).retry_of).toBe(id);
   });
+});
+
+test('the commands: retry prints the id of the new batch, results lays it over', async () => {
+  const { id } = await finished();
+  const retried = await runCommand(
+    bench.config,
+    retryCommand(),
+    id,
+    '--only',
+    'cancelled,failed',
+    '--ranks',
+    '2',
+  );
+  const retry = retried.stdout.trim();
+  expect(retried.stderr).toBe(`retry of ${id}: 6 requests, 3 documents\n`);
+  expect(await readHeader(bench.deps.store, retry)).toMatchObject({ retry_of: id, options: { ranks: 2 } });
+  const again = await runCommand(
+    bench.config,
+    retryCommand(),
+    id,
+    '--only',
+    'failed,cancelled',
+    '--ranks',
+    '2',
+    '--json',
+  );
+  expect(JSON.parse(again.stdout)).toMatchObject({ id: retry, created: false, retry_of: id });
+  const wrong = runCommand(bench.config, retryCommand(), id, '--only', 'failed,answered');
+  await expect(wrong).rejects.toThrow('any of failed,expired,cancelled, not answered');
+
+  await bench.ended(retry);
+  const results = await runCommand(
+    bench.config,
+    resultsCommand(),
+    id,
+    '--out',
+    directory,
+    '--overlay',
+    retry,
+  );
+  expect(results.stdout.split('\n').slice(0, 2)).toEqual([
+    `${id} with ${retry}`,
+    `${directory}/output.jsonl  9 answered`,
+  ]);
+  expect(await lines(join(directory, 'output.jsonl'))).toHaveLength(9);
 });

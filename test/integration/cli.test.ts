@@ -31,7 +31,17 @@ test('usage: help, version, unknown commands and options', async () => {
     cli('status', '--wach'),
   ]);
   expect(help).toMatchObject({ code: 0, stderr: '' });
-  for (const name of ['submit', 'status', 'results', 'cancel', 'aggregator', 'doctor']) {
+  for (const name of [
+    'submit',
+    'status',
+    'results',
+    'cancel',
+    'retry',
+    'dead',
+    'batch',
+    'aggregator',
+    'doctor',
+  ]) {
     expect(help.stdout).toContain(`\n  ${name}`);
   }
   expect(version.code).toBe(0);
