@@ -1,6 +1,6 @@
 /** Reads, tokenises and stores each distinct document of an input file once. */
 import { createHash } from 'node:crypto';
-import { endianness } from 'node:os';
+import { availableParallelism, endianness } from 'node:os';
 import { dirname } from 'node:path';
 import { mapConcurrently } from '../batch/concurrency.js';
 import { ConfigError, NotFoundError } from '../platform/errors.js';
@@ -15,10 +15,10 @@ import { Problems } from './problems.js';
 import { Slots } from './slots.js';
 import { Spool } from './spool.js';
 
-/** Documents read and tokenised at the same time: bounds memory, of which the encoder needs some 40 MB each. */
-const READERS = 2;
-/** Documents under way, most of them waiting for S3. */
-const WRITERS = 16;
+/** Documents tokenised at the same time: bounds memory, and more would wait for a processor. */
+const READERS = Math.min(8, availableParallelism());
+/** Documents under way, most of them waiting for the network. */
+const LANES = 16;
 
 export interface StagedDocument {
   sha256: string;
@@ -55,8 +55,9 @@ export interface StageResult {
  * Documents go to S3 under the hash of tokenizer digest and ids, so staging one again changes
  * nothing. The hash is known at a document's end, so its ids wait in a temporary file on this
  * machine: nothing half-done is ever in S3, one that is there already is not sent, and of several
- * that stage the same document the store lets one create it. A document that cannot be read or does not fit is a problem of every line that names it;
- * once there is one, the others are still checked but no more are stored.
+ * that stage the same document the store lets one create it. A document that cannot be read or does
+ * not fit is a problem of every line that names it; once there is one, the others are still checked
+ * but no more are stored.
  * @throws InputError naming those lines; InfrastructureError when S3 fails.
  */
 export async function stageDocuments(input: StageInput): Promise<StageResult> {
@@ -86,7 +87,7 @@ export async function stageDocuments(input: StageInput): Promise<StageResult> {
     const field = document.kind === 'inline' ? 'document' : `document.${document.kind}`;
     const spool = await Spool.open();
     try {
-      const read = await readers.use(() => readIds(input, first, spool, advance));
+      const read = await readIds(input, first, spool, { readers, advance });
       if (read instanceof Error) {
         for (const { line } of naming) problems.add({ line, field, message: read.message });
       } else {
@@ -107,28 +108,28 @@ export async function stageDocuments(input: StageInput): Promise<StageResult> {
     done += 1;
     advance(0);
   };
-  await mapConcurrently([...users], WRITERS, stage, signal);
+  await mapConcurrently([...users], LANES, stage, signal);
   problems.throwIfAny(input.file);
   return { documents, existing };
 }
 
 /** The ids to the spool, piece by piece; or what is wrong with the source, as an error for the person. */
 async function readIds(
-  { tokenizer, signal, ...input }: StageInput,
+  input: StageInput,
   { line, document }: QueriedRequest,
   spool: Spool,
-  advance: (tokens: number) => void,
+  { readers, advance }: { readers: Slots; advance: (tokens: number) => void },
 ): Promise<StagedDocument | Error> {
-  const hash = createHash('sha256').update(tokenizer.digest);
-  let tokens = 0;
   try {
-    const pieces = open({ tokenizer, signal, ...input }, line, document);
-    for await (const ids of tokenizer.streamDocument(pieces, signal)) {
-      const bytes = toLittleEndian(ids);
-      hash.update(bytes);
-      await spool.append(bytes);
-      tokens += ids.length;
-      advance(ids.length);
+    const pieces = open(input, line, document);
+    if (document.kind !== 'url') return await readers.use(() => encode(input, pieces, spool, advance));
+    // Fetched before it takes a place from others: the network may be slow.
+    const text = await Spool.open();
+    try {
+      for await (const piece of pieces) await text.append(Buffer.from(piece, 'utf16le'));
+      return await readers.use(() => encode(input, fromUtf16(text), spool, advance));
+    } finally {
+      await text.close();
     }
   } catch (error) {
     // A missing object or refused access is about this document; S3 failing is about everything.
@@ -136,6 +137,28 @@ async function readIds(
       error instanceof SourceError || error instanceof NotFoundError || error instanceof ConfigError;
     if (itsOwn) return error;
     throw error;
+  }
+}
+
+/** UTF-16 keeps pieces that were cut inside a character. */
+async function* fromUtf16(text: Spool): AsyncGenerator<string> {
+  for await (const bytes of text.stream()) yield bytes.toString('utf16le');
+}
+
+async function encode(
+  { tokenizer, signal }: StageInput,
+  pieces: AsyncIterable<string>,
+  spool: Spool,
+  advance: (tokens: number) => void,
+): Promise<StagedDocument> {
+  const hash = createHash('sha256').update(tokenizer.digest);
+  let tokens = 0;
+  for await (const ids of tokenizer.streamDocument(pieces, signal)) {
+    const bytes = toLittleEndian(ids);
+    hash.update(bytes);
+    await spool.append(bytes);
+    tokens += ids.length;
+    advance(ids.length);
   }
   return { sha256: hash.digest('hex'), tokens };
 }
