@@ -23,6 +23,7 @@
 #include "../comm/communicator.h"
 #include "errors.h"
 #include "layout.h"
+#include "phase_times.h"
 #include "trace.h"
 
 namespace longhaul {
@@ -69,6 +70,7 @@ struct Control {
   std::atomic<bool> stop{false};
   std::function<void(const Progress&)> progress;                 // called on the engine's thread
   std::chrono::milliseconds collective_timeout{60'000};          // for each collective
+  PhaseTimes* phases = nullptr;                                  // benchmarks: prefill adds to them
   Trace* trace = nullptr;                                        // tests: record intermediate values
 };
 

@@ -17,7 +17,8 @@ int64_t chunk_rows(const Model& model, int64_t rows, int64_t wanted) {
   return std::clamp<int64_t>(rows, 1, chunk);
 }
 
-Forward::Forward(const Model& model, int64_t chunk) : model_(model), backend_(*model.backend) {
+Forward::Forward(const Model& model, int64_t chunk, PhaseTimes* phases)
+    : model_(model), backend_(*model.backend), phases_(phases) {
   const Config& config = model.config;
   const int64_t qkv = (config.heads.query + 2 * config.heads.key_value) * config.heads.dimension;
   normed_ = allocate_rows(backend_, chunk, config.hidden);
@@ -34,9 +35,16 @@ void Forward::project(const Layer& layer, const Matrix& x, int64_t position, con
   const auto& [nq, nk, d] = model_.config.heads;
   const Matrix normed = scratch(normed_, x.rows, model_.config.hidden);
   const Matrix qkv = scratch(wide_, x.rows, (nq + 2 * nk) * d);
-  backend_.rmsnorm(x, layer.input_norm, model_.config.rms_epsilon, normed);
-  backend_.gemm(normed, *layer.qkv, qkv, false);
-  if (scores) backend_.retaining_scores(qkv, *layer.retain_fc1, *layer.retain_fc2, scores);
+  {
+    const PhaseTimer timer(phases_, backend_, Phase::Qkv);
+    backend_.rmsnorm(x, layer.input_norm, model_.config.rms_epsilon, normed);
+    backend_.gemm(normed, *layer.qkv, qkv, false);
+  }
+  if (scores) {
+    const PhaseTimer timer(phases_, backend_, Phase::Scores);
+    backend_.retaining_scores(qkv, *layer.retain_fc1, *layer.retain_fc2, scores);
+  }
+  const PhaseTimer timer(phases_, backend_, Phase::Qkv);
 
   backend_.split_heads(qkv, model_.config.heads, static_cast<int32_t>(position), model_.config.rope, q, kv);
 }
@@ -46,7 +54,11 @@ void Forward::finish(const Layer& layer, const Matrix& attention, const Matrix& 
   const Matrix normed = scratch(normed_, x.rows, model_.config.hidden);
   const Matrix gate_up = scratch(wide_, x.rows, 2 * f);
   const Matrix product = columns_of(backend_, gate_up, 0, f);  // in the gates' place
-  backend_.gemm(attention, *layer.output, x, true);
+  {
+    const PhaseTimer timer(phases_, backend_, Phase::Output);
+    backend_.gemm(attention, *layer.output, x, true);
+  }
+  const PhaseTimer timer(phases_, backend_, Phase::Mlp);
   backend_.rmsnorm(x, layer.post_norm, model_.config.rms_epsilon, normed);
   backend_.gemm(normed, *layer.gate_up, gate_up, false);
   backend_.swiglu(gate_up, product);

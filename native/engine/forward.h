@@ -6,6 +6,7 @@
 #include <span>
 
 #include "model.h"
+#include "phase_times.h"
 #include "rows.h"
 
 namespace longhaul {
@@ -21,7 +22,7 @@ int64_t chunk_rows(const Model& model, int64_t rows, int64_t wanted);
 /// elements, is all that depends on the MLP's width.
 class Forward {
  public:
-  Forward(const Model& model, int64_t chunk);
+  Forward(const Model& model, int64_t chunk, PhaseTimes* phases = nullptr);
 
   /// Norm, projections and RoPE of x [T, C] at positions position.. -> q [T, NQ*D] and kv
   /// [T, NK*D] twice. With `scores` also the retaining scores of the rows before RoPE (Locret,
@@ -39,6 +40,7 @@ class Forward {
 
   const Model& model_;
   Backend& backend_;
+  PhaseTimes* phases_;
   Rows normed_;  // [chunk, C]
   Rows wide_;    // [chunk, max(2F, (NQ+2NK)*D)]: gate and up, their product over gate; or q, k and v
 };

@@ -27,6 +27,8 @@ class Prefill {
  private:
   void embed();
   void project(const Layer& layer, const Piece& piece, bool score);
+  Matrix exact(const KeyValues& own);
+  void attention(const Matrix& q, std::span<const Segment> context, const Matrix& out);
   void share(int64_t layer);
   void share_passing();
   void attend(const Layer& layer, const Piece& piece, std::vector<Segment> context);
@@ -63,7 +65,7 @@ Prefill::Prefill(const Model& model, Exchange& exchange, const PrefillRequest& r
       control_(control), heads_(model.config.heads), rank_(static_cast<size_t>(exchange.rank())),
       kv_columns_(heads_.key_value * heads_.dimension),
       chunk_(chunk_rows(model, layout.anchor_length + static_cast<int64_t>(request.block.size()), request.chunk_rows)),
-      forward_(model, chunk_) {
+      forward_(model, chunk_, control.phases) {
   const Layout::Block &block = layout.blocks[rank_], &mirror = layout.mirrors[rank_];
   const Method method = request.layout.method;
   document_.tokens = request.layout.document_tokens;
@@ -108,9 +110,12 @@ Document Prefill::run() {
     if (!last || (selects && selection_->reads_anchor())) project(layer, anchor_, selects);
     project(layer, block_, selects);
     project(layer, mirror_, false);
-    if (selects) selection_->choose(i, q_.view, anchor_.kv, block_.kv);
+    if (selects) {
+      const PhaseTimer timer(control_.phases, backend_, Phase::Selection);
+      selection_->choose(i, q_.view, anchor_.kv, block_.kv);
+    }
     if (!last && exact_) {
-      const Matrix out = exact_->attend(q_.view, own);
+      const Matrix out = exact(own);
       for_chunks(document_.rows, chunk_, [&](int64_t first, int64_t count) {
         forward_.finish(layer, rows_of(backend_, out, first, count), rows_of(backend_, x_.view, first, count));
       });
@@ -154,8 +159,20 @@ void Prefill::project(const Layer& layer, const Piece& piece, bool score) {
   });
 }
 
+/// Attention of ring or ulysses, communication included.
+Matrix Prefill::exact(const KeyValues& own) {
+  const PhaseTimer timer(control_.phases, backend_, Phase::Attention);
+  return exact_->attend(q_.view, own);
+}
+
+void Prefill::attention(const Matrix& q, std::span<const Segment> context, const Matrix& out) {
+  const PhaseTimer timer(control_.phases, backend_, Phase::Attention);
+  backend_.attention(q, context, heads_, out, nullptr);
+}
+
 /// Sets earlier_: what ranks before this one let it see of their blocks.
 void Prefill::share(int64_t layer) {
+  const PhaseTimer timer(control_.phases, backend_, Phase::Communication);
   earlier_.clear();
   if (exchange_.size() == 1 || request_.layout.method == Method::Star) return;
   if (request_.layout.method == Method::Apb) return share_passing();
@@ -192,13 +209,13 @@ void Prefill::attend(const Layer& layer, const Piece& piece, std::vector<Segment
   context.push_back({piece.kv, true});
   const bool whole = backend_.whole_attention();
   const Matrix q = rows_of(backend_, q_.view, piece.row, piece.rows);
-  if (whole && piece.rows > 0) backend_.attention(q, context, heads_, q, nullptr);
+  if (whole && piece.rows > 0) attention(q, context, q);
   for_chunks(piece.rows, chunk_, [&](int64_t first, int64_t count) {
     const int64_t row = piece.row + first;
     if (whole) return forward_.finish(layer, rows_of(backend_, q, first, count), rows_of(backend_, x_.view, row, count));
     context.back() = {rows_of(backend_, piece.kv, 0, first + count), true};
     const Matrix out = rows_of(backend_, attention_.view, 0, count);
-    backend_.attention(rows_of(backend_, q, first, count), context, heads_, out, nullptr);
+    attention(rows_of(backend_, q, first, count), context, out);
     forward_.finish(layer, out, rows_of(backend_, x_.view, row, count));
   });
 }

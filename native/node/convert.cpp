@@ -117,6 +117,7 @@ PrefillOptions prefill_options(const Fields& fields) {
   options.request.select_seed = fields.seed("selectSeed");
   options.request.chunk_rows = fields.integer("chunkRows", options.request.chunk_rows);
   options.trace = fields.boolean("trace");
+  options.phases = fields.boolean("phases");
   return options;
 }
 
@@ -200,6 +201,12 @@ Napi::Value to_js(Napi::Env env, const DecodeResult& result) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("tokens", typed<Napi::Uint32Array>(env, result.tokens));
   object.Set("finish", Napi::String::New(env, result.ended ? "eos" : "length"));
+  return object;
+}
+
+Napi::Value to_js(Napi::Env env, const PhaseTimes& phases) {
+  const auto object = Napi::Object::New(env);
+  for (size_t i = 0; i < phases.size(); ++i) object.Set(kPhaseNames[i], phases[i]);
   return object;
 }
 

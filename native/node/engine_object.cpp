@@ -69,8 +69,9 @@ Napi::Value EngineObject::prefill(const Napi::CallbackInfo& info) {
   return guard(info.Env(), [&] {
     const Fields fields(info[0], "prefill");
     return submit(info.Env(), [options = prefill_options(fields)](Session& session, Call& call) mutable -> Result {
-      session.prefill(options, call);
-      return {};
+      const auto phases = session.prefill(options, call);
+      if (!phases) return {};
+      return [phases](Napi::Env env) { return to_js(env, *phases); };
     }, &fields);
   });
 }

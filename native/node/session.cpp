@@ -49,13 +49,17 @@ void Session::connect(const ConnectOptions& options) {
   listener_.reset();
 }
 
-void Session::prefill(PrefillOptions& options, Call& call) {
+std::optional<PhaseTimes> Session::prefill(PrefillOptions& options, Call& call) {
   options.request.head = options.head;
   options.request.block = options.block;
   options.request.query = options.query;
   trace_ = options.trace ? std::make_shared<Trace>() : nullptr;
   call.control.trace = trace_.get();
+  std::optional<PhaseTimes> phases;
+  if (options.phases) call.control.phases = &phases.emplace(PhaseTimes{});
   connected().prefill(options.request, call.control);
+  call.control.phases = nullptr;
+  return phases;
 }
 
 DecodeResult Session::decode(DecodeOptions& options, Call& call) {

@@ -32,7 +32,7 @@ struct ConnectOptions {
 struct PrefillOptions {
   PrefillRequest request;
   std::vector<uint32_t> head, block, query;
-  bool trace = false;
+  bool trace = false, phases = false;
 };
 
 /// Owns what a DecodeRequest views.
@@ -47,7 +47,8 @@ class Session {
   Rates measure_rates() const;
   int listen(const std::string& host, int64_t port);
   void connect(const ConnectOptions& options);
-  void prefill(PrefillOptions& options, Call& call);
+  /// The seconds of each phase where options.phases asks for them.
+  std::optional<PhaseTimes> prefill(PrefillOptions& options, Call& call);
   DecodeResult decode(DecodeOptions& options, Call& call);
   std::shared_ptr<const Trace> trace() const;
   void release();

@@ -3,6 +3,7 @@ import { describeError, LonghaulError } from '../platform/errors.js';
 import { VERSION } from '../platform/version.js';
 import { aggregatorCommand } from './aggregator.js';
 import { batchCommand } from './batch.js';
+import { benchCommand } from './bench.js';
 import { cancelCommand } from './cancel.js';
 import { deadCommand } from './dead.js';
 import { demoCommand } from './demo.js';
@@ -52,6 +53,7 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
     workerCommand(),
     aggregatorCommand(),
     engineCommand(),
+    benchCommand(),
     headsCommand(),
     doctorCommand(),
   ];

@@ -1,6 +1,6 @@
-import type { LayoutOptions } from '../engine/engine.js';
+import type { LayoutOptions, PhaseTimes } from '../engine/engine.js';
 
-/** Requests to a rank process of `engine confirm` over Node's IPC channel: each has one reply. */
+/** Requests to a rank process of `engine confirm` and `bench cpu` over Node's IPC channel: each has one reply. */
 export type ToConfirmRank =
   | { kind: 'start'; rank: number; ranks: number; modelDir: string; threads: number }
   | { kind: 'connect'; peers: string[]; secret: string }
@@ -12,11 +12,14 @@ export type ToConfirmRank =
       query: Uint32Array;
       maxNewTokens: number;
       eos: number[];
-    };
+    }
+  | { kind: 'measure'; layout: LayoutOptions; head: Uint32Array; block: Uint32Array; query: Uint32Array };
 
 export type FromConfirmRank =
   /** Port 0: a rank alone listens nowhere. */
-  | { kind: 'started'; port: number; backend: string }
+  | { kind: 'started'; port: number; backend: string; vocabulary: number }
   | { kind: 'connected' }
   | { kind: 'answered'; tokens: Uint32Array }
+  /** One prefill: its seconds, and the process's peak memory up to its end. */
+  | { kind: 'measured'; seconds: number; phases: PhaseTimes; peakRssBytes: number }
   | { kind: 'failed'; code: string; message: string };

@@ -1,4 +1,4 @@
-/** One rank of `engine confirm`, in a process of its own, for many documents; confirm-ranks.ts forks it. */
+/** One rank of `engine confirm` and `bench cpu`, in a process of its own, for many documents; confirm-ranks.ts forks it. */
 import { describeError } from '../../platform/errors.js';
 import { Engine } from '../engine/engine.js';
 import type { FromConfirmRank, ToConfirmRank } from './confirm-messages.js';
@@ -15,8 +15,9 @@ function handler(engine: Engine): (request: ToConfirmRank) => Promise<FromConfir
       case 'start': {
         rank = request.rank;
         const { modelDir, threads, ranks } = request;
-        const { backend } = await engine.load({ modelDir, threads, backend: 'cpu' });
-        return { kind: 'started', backend, port: ranks > 1 ? await engine.listen('127.0.0.1') : 0 };
+        const { backend, vocabulary } = await engine.load({ modelDir, threads, backend: 'cpu' });
+        const port = ranks > 1 ? await engine.listen('127.0.0.1') : 0;
+        return { kind: 'started', backend, vocabulary, port };
       }
       case 'connect': {
         const { peers, secret } = request;
@@ -28,6 +29,13 @@ function handler(engine: Engine): (request: ToConfirmRank) => Promise<FromConfir
         await engine.prefill({ layout, head, block, query, collectiveTimeoutMs });
         const { tokens } = await engine.decode({ query, maxNewTokens, eos, collectiveTimeoutMs });
         return { kind: 'answered', tokens };
+      }
+      case 'measure': {
+        const { layout, head, block, query } = request;
+        const start = performance.now();
+        const phases = await engine.timedPrefill({ layout, head, block, query, collectiveTimeoutMs });
+        const seconds = (performance.now() - start) / 1000;
+        return { kind: 'measured', seconds, phases, peakRssBytes: process.resourceUsage().maxRSS * 1024 };
       }
     }
   };

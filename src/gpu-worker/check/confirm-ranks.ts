@@ -17,10 +17,13 @@ export interface ConfirmRanksOptions {
   onSpawn?: (rank: number, child: ChildProcess) => void;
 }
 
-interface Question {
+interface Reading {
   layout: LayoutOptions;
   document: Uint32Array;
   query: Uint32Array;
+}
+
+interface Question extends Reading {
   maxNewTokens: number;
   eos: number[];
 }
@@ -31,6 +34,8 @@ type Reply = Exclude<FromConfirmRank, { kind: 'failed' }>;
 export class ConfirmRanks {
   /** The backend's description. */
   backend = '';
+  /** Of the model. */
+  vocabulary = 0;
   private readonly processes: RankProcess[];
 
   private constructor(private readonly options: ConfirmRanksOptions) {
@@ -54,6 +59,7 @@ export class ConfirmRanks {
         threads,
       }));
       cohort.backend = started[0]?.backend ?? '';
+      cohort.vocabulary = started[0]?.vocabulary ?? 0;
       const peers = ranks === 1 ? ['alone:0'] : started.map(({ port }) => `127.0.0.1:${port}`);
       const secret = ranks === 1 ? '' : randomBytes(32).toString('hex');
       await cohort.ask('connected', () => ({ kind: 'connect', peers, secret }));
@@ -66,12 +72,13 @@ export class ConfirmRanks {
 
   /** Reads a document on all ranks and answers its question, greedily. */
   async answer({ layout, document, query, maxNewTokens, eos }: Question): Promise<number[]> {
-    const plan = planLayout(layout);
-    const head = document.slice(0, plan.anchorDocument);
-    const replies = await this.ask('answered', (rank) => {
-      const { start, end } = plan.blocks[rank] ?? { start: 0, end: 0 };
-      return { kind: 'answer', layout, head, block: document.slice(start, end), query, maxNewTokens, eos };
-    });
+    const partOf = partsOf({ layout, document, query });
+    const replies = await this.ask('answered', (rank) => ({
+      kind: 'answer',
+      ...partOf(rank),
+      maxNewTokens,
+      eos,
+    }));
     const [first = '', ...others] = replies.map(({ tokens }) => tokens.join(' '));
     const other = others.find((tokens) => tokens !== first);
     if (other !== undefined) {
@@ -81,6 +88,12 @@ export class ConfirmRanks {
       );
     }
     return [...(replies[0]?.tokens ?? [])];
+  }
+
+  /** Reads a document on all ranks once, and says what each of them needed. */
+  async measure(reading: Reading): Promise<Extract<Reply, { kind: 'measured' }>[]> {
+    const partOf = partsOf(reading);
+    return this.ask('measured', (rank) => ({ kind: 'measure', ...partOf(rank) }));
   }
 
   async dispose(): Promise<void> {
@@ -111,6 +124,16 @@ export class ConfirmRanks {
       return reply as Extract<Reply, { kind: K }>;
     });
   }
+}
+
+/** What each rank is given of a document. */
+function partsOf({ layout, document, query }: Reading) {
+  const plan = planLayout(layout);
+  const head = document.slice(0, plan.anchorDocument);
+  return (rank: number) => {
+    const { start, end } = plan.blocks[rank] ?? { start: 0, end: 0 };
+    return { layout, head, block: document.slice(start, end), query };
+  };
 }
 
 /** One rank: a request, its reply, the next request. */

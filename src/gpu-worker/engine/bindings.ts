@@ -123,7 +123,14 @@ export interface PrefillOptions extends RunOptions {
   chunkRows?: number;
   /** Records intermediate values for `trace()`: tests and `longhaul engine check`. */
   trace?: boolean;
+  /** The call resolves with the seconds of each phase: `longhaul bench cpu`. A device waits at the end of each. */
+  phases?: boolean;
 }
+
+export type Phase = 'qkv' | 'scores' | 'selection' | 'communication' | 'attention' | 'output' | 'mlp';
+
+/** Seconds of all layers together. Attention of ring and ulysses contains its communication. */
+export type PhaseTimes = Record<Phase, number>;
 
 export interface DecodeOptions extends RunOptions {
   query: Uint32Array;
@@ -170,7 +177,7 @@ export interface RawEngine {
   measureRates(): Promise<Rates>;
   listen(options: { host: string; port: number }): Promise<number>;
   connect(options: ConnectOptions): Promise<void>;
-  prefill(options: PrefillOptions): Promise<void>;
+  prefill(options: PrefillOptions): Promise<PhaseTimes | undefined>;
   decode(options: DecodeOptions): Promise<Decoded>;
   trace(): Promise<Trace>;
   release(): Promise<void>;

@@ -14,6 +14,8 @@ export type {
   LoadOptions,
   Method,
   ModelInfo,
+  Phase,
+  PhaseTimes,
   PrefillOptions,
   Progress,
   Rates,
@@ -95,8 +97,15 @@ export class Engine {
   }
 
   /** Runs the document and keeps this rank's part of its cache; replaces an earlier document. */
-  prefill(options: bindings.PrefillOptions & Abortable): Promise<void> {
-    return this.call(options.signal, () => this.raw.prefill(options));
+  async prefill(options: bindings.PrefillOptions & Abortable): Promise<void> {
+    await this.call(options.signal, () => this.raw.prefill(options));
+  }
+
+  /** `prefill`, and the seconds of each phase. */
+  async timedPrefill(options: bindings.PrefillOptions & Abortable): Promise<bindings.PhaseTimes> {
+    const times = await this.call(options.signal, () => this.raw.prefill({ ...options, phases: true }));
+    if (times === undefined) throw new Error('the engine measured no phases');
+    return times;
   }
 
   /** Answers one question from the document's cache, which is afterwards as it was before. */
