@@ -9,6 +9,7 @@ import ctypes
 import json
 import math
 import pathlib
+import random as random_numbers
 import subprocess
 import time
 
@@ -101,14 +102,17 @@ def relative(got, want):
 
 
 def interleaved(calls, rounds, repeats):
-    """Medians in ms. Rounds of `repeats` calls each in turn, so that all see the same clocks."""
+    """Medians in ms. The calls take turns in rounds, in an order drawn anew for each. A call first runs untimed as
+    often as it is then timed, so that it is timed at the clocks that its own power leaves, not its neighbour's."""
     times = {name: [] for name in calls}
     for call in calls.values():
         call(), call()
-    for turn in range(rounds):
-        names = list(calls)
-        for name in names[turn % len(names):] + names[:turn % len(names)]:
+    order = random_numbers.Random(1)
+    for _ in range(rounds):
+        for name in order.sample(list(calls), len(calls)):
             events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
+            for _ in range(repeats):
+                calls[name]()
             events[0].record()
             for event in events[1:]:
                 calls[name]()

@@ -17,4 +17,8 @@ void prefill(const std::shared_ptr<longhaul::Backend>& backend, int64_t tokens, 
 /// Loading the checkpoint in `directory`, as it lies on the disk.
 void load(const std::shared_ptr<longhaul::Backend>& backend, const std::string& directory);
 
+/// Logits [steps, V] float32 into `out`: `ids` (uint32) holds the document, the query, then the tokens that are fed.
+void logits(const std::shared_ptr<longhaul::Backend>& backend, const std::string& directory, const std::string& ids,
+            int64_t document, int64_t query, const std::string& out);
+
 }  // namespace bench

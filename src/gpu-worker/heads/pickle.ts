@@ -251,7 +251,9 @@ class Reader {
   private line(): string {
     const end = this.bytes.indexOf(0x0a, this.at);
     if (end < 0 || end - this.at > 256) throw new PickleError('a name has no end');
-    return this.take(end + 1 - this.at).toString('utf8', 0, end - this.at);
+    return this.take(end + 1 - this.at)
+      .subarray(0, -1)
+      .toString('utf8');
   }
 
   private long(bytes: Buffer): number {
