@@ -10,6 +10,7 @@ import { submit, type Submitted } from '../producer/submit.js';
 import { sourcePolicy } from '../text/source-policy.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
 import { describeCounts, watchBatch } from './progress.js';
+import { wholeNumber, wholePriority } from './numbers.js';
 import { parseWindow } from './window.js';
 
 const EXIT = { notAllAnswered: 2, detached: 130 } as const;
@@ -60,7 +61,7 @@ export function submitCommand(): Command {
     )
     .option('--new', 'make another batch even if the same one was submitted before')
     .option('--window <time>', 'end what still waits after this long as expired: 90m, 24h, 7d', parseWindow)
-    .option('--priority <n>', '-100 to 100, higher runs first (default: 0)', parsePriority)
+    .option('--priority <n>', '-100 to 100, higher runs first (default: 0)', wholePriority)
     .option(
       '--idempotency-key <key>',
       'the same key with the same content is one batch, also with --new; with other content it is an error',
@@ -186,18 +187,6 @@ function describeSubmitted({ id, created, options, totals, documentTokens }: Sub
 function print(flags: Flags, value: object, text: string): void {
   if (flags.json === true) printJson(value);
   else printLine(text);
-}
-
-function wholeNumber(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('must be a whole number');
-  return Number(text);
-}
-
-function parsePriority(text: string): number {
-  if (!/^-?\d{1,3}$/.test(text) || Math.abs(Number(text)) > 100) {
-    throw new InvalidArgumentError('must be a whole number from -100 to 100');
-  }
-  return Number(text);
 }
 
 function parseKey(text: string): string {
