@@ -1,4 +1,6 @@
 /** `tokenizer.json` of a model directory, checked, and the Rust encoders that are made from it. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Tokenizer as Encoder } from 'tokenizers';
 import { z } from 'zod';
@@ -26,13 +28,27 @@ export type TokenizerFile = z.infer<typeof tokenizerFile>;
 
 /** @throws ConfigError when the file cannot be read. */
 export async function readTokenizerFile(path: string): Promise<Buffer> {
+  return readFile(path).catch((cause: unknown) => {
+    throw unreadable(path, cause);
+  });
+}
+
+/** Its sha256, chunk by chunk: ten megabytes at once would hold up the event loop. @throws ConfigError like above */
+export async function hashTokenizerFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
   try {
-    return await readFile(path);
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }))
+      hash.update(chunk as Buffer);
   } catch (cause) {
-    throw new ConfigError(`${path} cannot be read; modelDir must name a directory with a tokenizer.json`, {
-      cause,
-    });
+    throw unreadable(path, cause);
   }
+  return hash.digest('hex');
+}
+
+function unreadable(path: string, cause: unknown): ConfigError {
+  return new ConfigError(`${path} cannot be read; modelDir must name a directory with a tokenizer.json`, {
+    cause,
+  });
 }
 
 /** @throws ConfigError naming the field that is wrong. */

@@ -12,7 +12,7 @@ import { EncoderPool } from './encoder-pool.js';
 import type { Frame } from './frames.js';
 import { concat } from './long-words.js';
 import { promptDigest, readModelPrompt, type ModelPrompt } from './model-prompt.js';
-import { readTokenizerFile } from './tokenizer-file.js';
+import { hashTokenizerFile } from './tokenizer-file.js';
 
 type Pieces = string | Iterable<string> | AsyncIterable<string>;
 
@@ -152,8 +152,8 @@ async function open(
 
 /** The digest alone, for processes that need no encoder. */
 export async function tokenizerDigest(modelDir: string): Promise<string> {
-  const bytes = await readTokenizerFile(join(modelDir, 'tokenizer.json'));
-  return combined(createHash('sha256').update(bytes).digest('hex'), await promptDigest(modelDir));
+  const sha256 = await hashTokenizerFile(join(modelDir, 'tokenizer.json'));
+  return combined(sha256, await promptDigest(modelDir));
 }
 
 function combined(tokenizerSha256: string, promptSha256: string): string {
