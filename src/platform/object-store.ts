@@ -11,7 +11,7 @@ import {
   DeleteObjectCommand,
 } from '@aws-sdk/client-s3';
 import type { Config } from './config.js';
-import { ConfigError, InfrastructureError, NotFoundError, StoreError } from './errors.js';
+import { ConfigError, InfrastructureError, LonghaulError, NotFoundError, StoreError } from './errors.js';
 import { upload } from './upload.js';
 
 /** What a conditional write found. */
@@ -98,8 +98,9 @@ export class ObjectStore {
       return 'created';
     } catch (error) {
       if (error instanceof ExistsAlready || httpStatus(error) === 412) return 'exists';
-      // 409: another writer is at it, who may yet fail.
-      if (httpStatus(error) === 409 && (await this.modifiedAt(key, signal)) !== undefined) return 'exists';
+      // 409: another writer is at it, who may yet fail. 404: the upload is gone, as after its completion's lost reply.
+      const unclear = [404, 409].includes(httpStatus(error) ?? 0);
+      if (unclear && (await this.modifiedAt(key, signal)) !== undefined) return 'exists';
       throw this.translate(error, 'write', key);
     }
   }
@@ -270,7 +271,8 @@ export class ObjectStore {
 
   private translate(error: unknown, verb: string, key: string): Error {
     if (error instanceof Error && error.name === 'AbortError') return error;
-    if (error instanceof StoreError || error instanceof ConfigError) return error;
+    // Of this store, or of what was to be written.
+    if (error instanceof LonghaulError) return error;
     const status = httpStatus(error);
     const where = this.url(key);
     if (status === 404 && verb === 'read') return new NotFoundError(`${where} does not exist`);
