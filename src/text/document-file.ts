@@ -56,7 +56,13 @@ async function allowedPlace(full: string, name: string, { documentRoot }: Source
   }
   const refuse = () =>
     new SourceError('DOCUMENT_OUTSIDE_ROOT', `${name} is outside of the folder that documents may be in`);
-  const root = await realpath(documentRoot);
+  const root = await realpath(documentRoot).catch((cause: unknown) => {
+    throw new SourceError(
+      'DOCUMENT_UNREADABLE',
+      `${name} cannot be read: there is no folder at documentRoot`,
+      { cause },
+    );
+  });
   // First without looking, so that the answer does not tell what there is elsewhere.
   if (!isBelow(resolve(documentRoot), full) && !isBelow(root, full)) throw refuse();
   const place = await realpath(full);

@@ -136,5 +136,6 @@ test('below a root, nothing leads out of it, and nobody is told where it is', as
   }
   await expect(read('pipe')).rejects.toThrow(/^pipe is not a regular file/);
   await expect(read('absent')).rejects.toThrow(/^absent does not exist$/);
+  await expect(read('in/a.txt', join(outside, 'no-root'))).rejects.toThrow(/no folder at documentRoot/);
   await expect(read('in/a.txt', null)).rejects.toThrow(/no documentRoot is set/);
 });
