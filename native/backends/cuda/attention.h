@@ -27,7 +27,8 @@ struct AttentionSegment {
   /// true: query row i sees keys j <= i + (rows - queries). false: every row sees all of them.
   bool causal = false;
   /// Decode only: where the device holds how many of `rows` are there now (rows is then the
-  /// capacity), so that one captured graph serves a growing cache. Null: all of them.
+  /// capacity), so that one captured graph serves a growing cache; the rows past them must hold finite
+  /// numbers. Null: all of them.
   const int32_t* device_rows = nullptr;
 };
 

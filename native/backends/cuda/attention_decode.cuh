@@ -108,9 +108,12 @@ struct DecodeKernel {
         pin(s);
         if (lane == 0) barrier_arrive(shared_address(&shared.key_empty[ring.index]));
         if (walk.seen(first_query) < Tile) Products::mask(s, walk.seen(query), walk.seen(query_below), lane);
-        float best[2];
+        float best[2], factor[2];
         Softmax::maxima(s, best);
-        if (softmax.outgrown(best)) softmax.raise(best, o);
+        if (softmax.outgrown(best)) {
+          softmax.raise(best, factor);
+          Products::scale(o, factor);
+        }
         softmax.exponentials(s, probabilities);
         barrier_wait(shared_address(&shared.value_full[ring.index]), ring.phase);
         pin(o);

@@ -1,9 +1,9 @@
 // Attention forward for many query rows: a persistent kernel with specialised warps.
 //
 // A thread block takes 64 query rows of one head per consumer warpgroup. One warp brings Q and K
-// tiles, another V tiles, through the copy engine; the consumers take turns on the tensor cores
-// (while one multiplies, the other exponentiates) and overlap their own softmax with the product
-// of the tile before (FlashAttention-3, 2407.08608).
+// tiles, another V tiles, through the copy engine. A consumer starts the products of a tile of keys and,
+// right behind them, those of the tile of values before; while one consumer exponentiates, the other
+// multiplies (FlashAttention-3, 2407.08608).
 #pragma once
 
 #include <cstddef>
@@ -19,22 +19,25 @@
 namespace longhaul::cuda {
 
 /// D head dimension, Tile keys per tile, Stages of the ring of K and of V tiles, Pieces at most.
-template <int D, int Tile, int Stages, int Pieces, bool Turns = true>
+template <int D, int Tile, int Stages, int Pieces>
 struct ForwardKernel {
   using Params = AttentionParams<Pieces>;
   using Products = AttentionTile<D, Tile>;
 
   static constexpr int kTile = Tile;
-  static constexpr int Groups = 2;                          // warpgroups that consume
-  static constexpr int kRows = 64 * Groups;                 // query rows of a block
-  static constexpr int kThreads = 128 * (Groups + 1);       // warpgroup 0 produces
-  static constexpr int kQueryBytes = 64 * D * 2;            // of one warpgroup: [D/64][64][64]
-  static constexpr int kTileBytes = Tile * D * 2;           // [D/64][Tile][64]
-  static constexpr int kWarps = 4 * Groups;                 // that consume
+  static constexpr int kGroups = 2;                    // warpgroups that consume
+  static constexpr int kRows = 64 * kGroups;           // query rows of a block
+  static constexpr int kThreads = 128 * (kGroups + 1); // warpgroup 0 produces
+  static constexpr int kWarps = 4 * kGroups;           // that consume
+  static constexpr int kQueryBytes = 64 * D * 2;       // of one warpgroup: [D/64][64][64]
+  static constexpr int kTileBytes = Tile * D * 2;      // [D/64][Tile][64]
+  // Together what the block was launched with: 168 for each of 384 threads.
+  static constexpr int kConsumerRegisters = D == 64 ? 232 : 240;
+  static constexpr int kProducerRegisters = D == 64 ? 40 : 24;
 
   struct Shared {
     // Two buffers for Q: the next item's arrives, and the last one's output leaves, during this one.
-    alignas(1024) unsigned char q[2][Groups][kQueryBytes];
+    alignas(1024) unsigned char q[2][kGroups][kQueryBytes];
     alignas(1024) unsigned char keys[Stages][kTileBytes];
     alignas(1024) unsigned char values[Stages][kTileBytes];
     uint64_t q_full[2], q_empty[2], key_full[Stages], key_empty[Stages], value_full[Stages], value_empty[Stages];
@@ -51,7 +54,7 @@ struct ForwardKernel {
       return base + static_cast<uint32_t>(first) + static_cast<uint32_t>(index * size);
     }
     __device__ uint32_t q(int buffer, int group) const {
-      return at(offsetof(Shared, q), buffer * Groups + group, kQueryBytes);
+      return at(offsetof(Shared, q), buffer * kGroups + group, kQueryBytes);
     }
     __device__ uint32_t keys(int stage) const { return at(offsetof(Shared, keys), stage, kTileBytes); }
     __device__ uint32_t values(int stage) const { return at(offsetof(Shared, values), stage, kTileBytes); }
@@ -108,9 +111,9 @@ struct ForwardKernel {
       const Schedule::Place place = p.schedule.place(static_cast<int>(item));
       barrier_wait(at.q_empty(slot), work.ring.phase ^ 1);
       const uint32_t q_full = at.q_full(slot);
-      barrier_expect(q_full, Groups * kQueryBytes);
+      barrier_expect(q_full, kGroups * kQueryBytes);
 #pragma unroll
-      for (int g = 0; g < Groups; ++g)
+      for (int g = 0; g < kGroups; ++g)
         tma_load(at.q(slot, g), &p.q, place.block * kRows + g * 64, place.head * (D / 64), q_full,
                  kEvictFirst);
       for (KeyWalk<Tile> tiles = walk(p, place.block); tiles.next(); ring.next()) {
@@ -141,44 +144,13 @@ struct ForwardKernel {
     }
   }
 
-  /// The warp's 16 rows of Q to registers.
-  __device__ static void load_queries(uint32_t (&q)[D / 4], uint32_t from, int warp, int lane) {
-    const int row = warp * 16 + lane % 16, half = lane / 16;
-#pragma unroll
-    for (int k = 0; k < D / 16; ++k) {  // 16 columns: four 8 x 8 matrices
-      const int chunk = k % 4 * 2 + half;
-      const uint32_t at = from + static_cast<uint32_t>(k / 4 * 64 * 128 + row * 128 + ((chunk ^ (row & 7)) << 4));
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(q[4 * k]), "=r"(q[4 * k + 1]), "=r"(q[4 * k + 2]), "=r"(q[4 * k + 3])
-                   : "r"(at)
-                   : "memory");
-    }
-  }
-
-  /// The warp's 16 rows of o to shared memory: [D/64][64][64] in the 128-byte swizzle.
-  __device__ static void stage_output(uint32_t to, const float (&o)[D / 2], const float (&inverse)[2], int warp,
-                                      int lane) {
-    const int row = warp * 16 + lane % 16, half = lane / 16;
-#pragma unroll
-    for (int j = 0; j < D / 16; ++j) {  // 16 columns: four 8 x 8 matrices
-      const float* v = o + 8 * j;
-      const int chunk = j % 4 * 2 + half;
-      const uint32_t at = to + static_cast<uint32_t>(j / 4 * 64 * 128 + row * 128 + ((chunk ^ (row & 7)) << 4));
-      asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(at),
-                   "r"(pack_bf16(v[0] * inverse[0], v[1] * inverse[0])),
-                   "r"(pack_bf16(v[2] * inverse[1], v[3] * inverse[1])),
-                   "r"(pack_bf16(v[4] * inverse[0], v[5] * inverse[0])),
-                   "r"(pack_bf16(v[6] * inverse[1], v[7] * inverse[1]))
-                   : "memory");
-    }
-  }
+  /// From the descriptor of the ring's first tile to another's.
+  __device__ static uint64_t step(int index) { return static_cast<uint64_t>(index * (kTileBytes / 16)); }
 
   __device__ static void consume(const Params& p, const Shared& shared, Address at, int group) {
     const int thread = static_cast<int>(threadIdx.x) % 128, lane = thread % 32;
     const int warp = __shfl_sync(0xffffffff, thread / 32, 0);
-    const int my_turn = 1 + group, next_turn = 1 + (group + 1) % Groups, staged = 1 + Groups + group;
-    if (Turns && group == Groups - 1) named_arrive(1, 256);  // the first turn is group 0's
-
+    const int staged = 1 + group;  // a named barrier
     Work work{shared, at, {}};
     Ring<Stages> keys, values;
     uint32_t unreleased = 0;  // q_empty of the item before, while its output still leaves
@@ -209,31 +181,29 @@ struct ForwardKernel {
       };
       if (any) {
         barrier_wait(at.key_full(keys.index), keys.phase);
-        load_queries(q, q_at, warp, lane);
+        Products::load_queries(q, q_at, warp, lane);
         wgmma_fence();
-        Products::multiply_keys(s, q, key_tiles + static_cast<uint64_t>(keys.index * (kTileBytes / 16)));
+        Products::multiply_keys(s, q, key_tiles + step(keys.index));
         wgmma_commit();
         wgmma_wait<0>();
         pin(s);
         if (lane == 0) barrier_arrive(at.key_empty(keys.index));
         keys.next();
         if (tiles.seen(first_row) < Tile) Products::mask(s, tiles.seen(row), tiles.seen(row + 8), lane);
-        float best[2];
+        float best[2], factor[2];
         Softmax::maxima(s, best);
-        softmax.raise(best, o);
+        softmax.raise(best, factor);
         softmax.exponentials(s, probabilities);
         free_last();
         while (tiles.next()) {
           barrier_wait(at.key_full(keys.index), keys.phase);
           barrier_wait(at.value_full(values.index), values.phase);
-          if constexpr (Turns) named_sync(my_turn, 256);
           pin(o);
           wgmma_fence();
-          Products::multiply_keys(s, q, key_tiles + static_cast<uint64_t>(keys.index * (kTileBytes / 16)));
+          Products::multiply_keys(s, q, key_tiles + step(keys.index));
           wgmma_commit();
-          Products::multiply_values(o, probabilities, value_tiles + static_cast<uint64_t>(values.index * (kTileBytes / 16)));
+          Products::multiply_values(o, probabilities, value_tiles + step(values.index));
           wgmma_commit();
-          if constexpr (Turns) named_arrive(next_turn, 256);
           wgmma_wait<1>();
           pin(s);
           if (lane == 0) barrier_arrive(at.key_empty(keys.index));
@@ -241,18 +211,19 @@ struct ForwardKernel {
           if (tiles.seen(first_row) < Tile) Products::mask(s, tiles.seen(row), tiles.seen(row + 8), lane);
           Softmax::maxima(s, best);
           const bool outgrown = softmax.outgrown(best);
+          if (outgrown) softmax.raise(best, factor);
           wgmma_wait<0>();
           pin(o);
           pin(probabilities);
           if (lane == 0) barrier_arrive(at.value_empty(values.index));
           values.next();
-          if (outgrown) softmax.raise(best, o);
+          if (outgrown) Products::scale(o, factor);
           softmax.exponentials(s, probabilities);
         }
         barrier_wait(at.value_full(values.index), values.phase);
         pin(o);
         wgmma_fence();
-        Products::multiply_values(o, probabilities, value_tiles + static_cast<uint64_t>(values.index * (kTileBytes / 16)));
+        Products::multiply_values(o, probabilities, value_tiles + step(values.index));
         wgmma_commit();
         wgmma_wait<0>();
         pin(o);
@@ -264,7 +235,7 @@ struct ForwardKernel {
 
       float inverse[2], lse[2];
       softmax.finish(inverse, lse);
-      stage_output(q_at, o, inverse, warp, lane);
+      Products::store_output(q_at, o, inverse, warp, lane);
       tma_store_fence();
       named_sync(staged, 128);
       if (thread == 0) {
@@ -291,7 +262,7 @@ struct ForwardKernel {
     if (threadIdx.x == 0) {
       for (int i = 0; i < 2; ++i) {
         barrier_init(at.q_full(i), 1);
-        barrier_init(at.q_empty(i), Groups);
+        barrier_init(at.q_empty(i), kGroups);
         barrier_init(at.work_full(i), 1);
         barrier_init(at.work_empty(i), kWarps + 1);
       }
@@ -306,11 +277,11 @@ struct ForwardKernel {
     __syncthreads();
 
     if (warp < 4) {
-      registers_decrease<24>();
+      registers_decrease<kProducerRegisters>();
       if (warp == 0 && threadIdx.x % 32 == 0) produce_keys(p, shared, at);
       if (warp == 1 && threadIdx.x % 32 == 0) produce_values(p, shared, at);
     } else {
-      registers_increase<240>();
+      registers_increase<kConsumerRegisters>();
       consume(p, shared, at, warp / 4 - 1);
     }
   }

@@ -63,10 +63,8 @@ struct Softmax {
     return __any_sync(0xffffffff, best[0] > top[0] + lag || best[1] > top[1] + lag);
   }
 
-  /// Raises the references, and rescales what was summed so far.
-  template <int Count>
-  __device__ void raise(const float (&best)[2], float (&o)[Count]) {
-    float factor[2];
+  /// Raises the references. Gives what the output so far must be multiplied by.
+  __device__ void raise(const float (&best)[2], float (&factor)[2]) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const float next = fmaxf(top[h], quad_max(best[h]));
@@ -74,8 +72,6 @@ struct Softmax {
       sum[h] *= factor[h];
       top[h] = next;
     }
-#pragma unroll
-    for (int j = 0; j < Count; ++j) o[j] *= factor[j / 2 % 2];
   }
 
   /// Exponentials of the tile, in bfloat16 as the first operand of the next product: the accumulator's

@@ -55,12 +55,9 @@ __device__ inline void barrier_wait(uint32_t barrier, uint32_t parity) {
 #endif
 }
 
-/// Named barriers: `threads` counts those that wait and those that only arrive.
+/// A named barrier of so many threads.
 __device__ inline void named_sync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-__device__ inline void named_arrive(int id, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 }  // namespace longhaul::cuda

@@ -45,8 +45,6 @@ __device__ inline void pin(uint32_t (&registers)[Count]) {
 #define LONGHAUL_N16_1 "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define LONGHAUL_N16_2 "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
 #define LONGHAUL_N16_3 "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-#define LONGHAUL_N16_4 "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
-#define LONGHAUL_N8_4 "%64,%65,%66,%67,%68,%69,%70,%71"
 #define LONGHAUL_N32 LONGHAUL_N16_0 "," LONGHAUL_N16_1
 #define LONGHAUL_N64 LONGHAUL_N32 "," LONGHAUL_N16_2 "," LONGHAUL_N16_3
 
@@ -67,10 +65,6 @@ __device__ inline void wgmma(float (&d)[N / 2], uint32_t a0, uint32_t a1, uint32
     LONGHAUL_WGMMA(64, LONGHAUL_N32, "{%32,%33,%34,%35}", "%36", "%37", "%38", LONGHAUL_D32(0));
   else if constexpr (N == 128)
     LONGHAUL_WGMMA(128, LONGHAUL_N64, "{%64,%65,%66,%67}", "%68", "%69", "%70", LONGHAUL_D32(0), LONGHAUL_D32(32));
-  else if constexpr (N == 160)
-    LONGHAUL_WGMMA(160, LONGHAUL_N64 "," LONGHAUL_N16_4, "{%80,%81,%82,%83}", "%84", "%85", "%86", LONGHAUL_D32(0), LONGHAUL_D32(32), LONGHAUL_D16(64));
-  else if constexpr (N == 144)
-    LONGHAUL_WGMMA(144, LONGHAUL_N64 "," LONGHAUL_N8_4, "{%72,%73,%74,%75}", "%76", "%77", "%78", LONGHAUL_D32(0), LONGHAUL_D32(32), LONGHAUL_D8(64));
   else
     static_assert(N == 64, "no such shape");
 }
