@@ -15,6 +15,7 @@ interface CheckFlags {
 }
 
 interface ConfirmFlags {
+  backend: BackendName;
   model: string;
   tasks?: string[];
   lengths?: number[];
@@ -116,6 +117,11 @@ export function engineCommand(): Command {
       'training/confirm/demo.jsonl.gz',
     )
     .option('--model <dir>', 'the model that gave the answers', 'models/demo')
+    .addOption(
+      new Option('--backend <name>', 'where to run; CUDA computes in bfloat16')
+        .choices(['cpu', 'cuda', 'auto'])
+        .default('cpu'),
+    )
     .option('--tasks <names>', 'only these tasks, separated by commas', names)
     .option('--lengths <tokens>', 'only documents of these lengths', (text) => names(text).map(positive))
     .option('--methods <names>', 'only these methods: full, apb', names)

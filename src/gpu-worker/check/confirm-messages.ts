@@ -1,8 +1,8 @@
-import type { LayoutOptions, PhaseTimes } from '../engine/engine.js';
+import type { BackendName, LayoutOptions, PhaseTimes } from '../engine/engine.js';
 
 /** Requests to a rank process of `engine confirm` and `bench cpu` over Node's IPC channel: each has one reply. */
 export type ToConfirmRank =
-  | { kind: 'start'; rank: number; ranks: number; modelDir: string; threads: number }
+  | { kind: 'start'; rank: number; ranks: number; modelDir: string; threads: number; backend: BackendName }
   | { kind: 'connect'; peers: string[]; secret: string }
   | {
       kind: 'answer';

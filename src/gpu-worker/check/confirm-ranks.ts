@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { LonghaulError } from '../../platform/errors.js';
-import { planLayout, type LayoutOptions } from '../engine/engine.js';
+import { planLayout, type BackendName, type LayoutOptions } from '../engine/engine.js';
 import type { FromConfirmRank, ToConfirmRank } from './confirm-messages.js';
 import { ended, forkRanks, RankError, together, watch } from './rank-process.js';
 
@@ -10,6 +10,8 @@ export interface ConfirmRanksOptions {
   modelDir: string;
   /** Of each rank. */
   threads: number;
+  /** The CPU's unless given. */
+  backend?: BackendName;
   /** The end of a document whose ranks all hang. */
   timeoutMs: number;
   signal?: AbortSignal;
@@ -50,13 +52,14 @@ export class ConfirmRanks {
     options.signal?.throwIfAborted();
     const cohort = new ConfirmRanks(options);
     try {
-      const { ranks, modelDir, threads } = options;
+      const { ranks, modelDir, threads, backend = 'cpu' } = options;
       const started = await cohort.ask('started', (rank) => ({
         kind: 'start',
         rank,
         ranks,
         modelDir,
         threads,
+        backend,
       }));
       cohort.backend = started[0]?.backend ?? '';
       cohort.vocabulary = started[0]?.vocabulary ?? 0;

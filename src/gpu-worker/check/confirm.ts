@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { LonghaulError } from '../../platform/errors.js';
-import { capabilities } from '../engine/engine.js';
+import { capabilities, type BackendName } from '../engine/engine.js';
 import { readRecordedDocuments, type RecordedAnswer, type RecordedDocument } from './confirm-file.js';
 import { ConfirmRanks, type ConfirmRanksOptions } from './confirm-ranks.js';
 
@@ -23,6 +23,7 @@ export interface ConfirmOptions {
   methods?: string[];
   /** Of all ranks together, at least one each; as many as the machine has unless given. */
   threads?: number;
+  backend?: BackendName;
   signal?: AbortSignal;
   onSpawn?: ConfirmRanksOptions['onSpawn'];
   onCell?: (result: CellResult) => void;
@@ -90,6 +91,7 @@ export async function confirmAnswers(options: ConfirmOptions): Promise<CellResul
         modelDir: options.modelDir,
         threads: Math.max(1, Math.floor(threads / cell.ranks)),
         timeoutMs,
+        ...(options.backend && { backend: options.backend }),
         ...(options.signal && { signal: options.signal }),
         ...(options.onSpawn && { onSpawn: options.onSpawn }),
       });
