@@ -136,6 +136,8 @@ test('refused: an unfinished batch, one that is not there, documents that are go
 describe('the overlay', () => {
   test('has each request once, in order, with the answers of a chain of retries', async () => {
     const { id, cohort } = await finished();
+    // What a retry leaves that died before its manifest.
+    await bench.deps.store.create(objectKeys.retry(id, 'batch_of_nobody'), '{}\n');
     const bare = await downloadOverlay(bench.deps, id, directory);
     expect(bare.overlay).toMatchObject({
       retries: [],
