@@ -9,6 +9,7 @@ import type { ObjectStore } from '../platform/object-store.js';
 import { SourceError, streamDocumentFile, streamDocumentUrl } from '../text/readers.js';
 import type { SourcePolicy } from '../text/source-policy.js';
 import type { Tokenizer } from '../text/tokenizer.js';
+import { TextError } from '../text/utf8.js';
 import type { QueriedRequest } from './encode-queries.js';
 import { readInlineDocument, type DocumentRef } from './parse-input.js';
 import { Problems } from './problems.js';
@@ -134,7 +135,10 @@ async function readIds(
   } catch (error) {
     // A missing object or refused access is about this document; S3 failing is about everything.
     const itsOwn =
-      error instanceof SourceError || error instanceof NotFoundError || error instanceof ConfigError;
+      error instanceof SourceError ||
+      error instanceof TextError ||
+      error instanceof NotFoundError ||
+      error instanceof ConfigError;
     if (itsOwn) return error;
     throw error;
   }

@@ -10,6 +10,7 @@ import type { TokenBytes } from './byte-level.js';
 import { framer, type Frame } from './frames.js';
 import { openTextEncoding, type TextSession } from './text-encoder.js';
 import { buildEncoder, parseTokenizerFile, readTokenizerFile } from './tokenizer-file.js';
+import { TextError } from './utf8.js';
 
 /** What the thread can be asked for, and what it answers with. */
 export interface Operations {
@@ -35,7 +36,10 @@ export type Reply =
 export interface ThreadError {
   code: string;
   message: string;
+  /** Of a ConfigError. */
   config: boolean;
+  /** Of a TextError. */
+  offset: number | undefined;
 }
 
 const port = parentPort;
@@ -111,7 +115,12 @@ port.on('message', (request: Request) => {
       const { code, message } = describeError(error);
       port.postMessage({
         id,
-        error: { code, message, config: error instanceof ConfigError },
+        error: {
+          code,
+          message,
+          config: error instanceof ConfigError,
+          offset: error instanceof TextError ? error.offset : undefined,
+        },
       } satisfies Reply);
     },
   );

@@ -6,8 +6,8 @@ import { TextError } from './utf8.js';
 
 /** UTF-16 units that travel in one message: about a millisecond of either thread. */
 const PIECE = 1 << 17;
-/** More threads would wait for each other: the library's own threads do part of the work. */
-const MOST_THREADS = 8;
+/** The library works on Node's pool of four threads, which file reads share: more would wait for each other. */
+const MOST_THREADS = 4;
 /** Loading a tokenizer takes about a second, so a text waits this long before another thread starts for it. */
 const PATIENCE_MS = 250;
 /** A thread holds a few hundred megabytes; it ends when it had nothing to do for so long. */

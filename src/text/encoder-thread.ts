@@ -2,7 +2,8 @@
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { ConfigError, LonghaulError } from '../platform/errors.js';
-import type { Operation, Operations, Reply, Request } from './encode-worker.js';
+import type { Operation, Operations, Reply, Request, ThreadError } from './encode-worker.js';
+import { TextError } from './utf8.js';
 
 // Threads run compiled code, also where this file runs from source.
 const folder = import.meta.url.endsWith('.ts') ? '../../dist/text/' : './';
@@ -76,6 +77,7 @@ export class EncoderThread {
   }
 }
 
-function toError({ code, message, config }: { code: string; message: string; config: boolean }): Error {
-  return config ? new ConfigError(message) : new LonghaulError(code, message);
+function toError({ code, message, config, offset }: ThreadError): Error {
+  if (config) return new ConfigError(message);
+  return offset === undefined ? new LonghaulError(code, message) : new TextError(message, offset);
 }

@@ -1,12 +1,13 @@
 /** Plain text to ids, piece by piece, for one tokenizer.json. Lives in a worker thread. */
 import { nfcNormalizer, type Tokenizer as Encoder } from 'tokenizers';
 import { z } from 'zod';
-import { ConfigError, LonghaulError } from '../platform/errors.js';
+import { ConfigError } from '../platform/errors.js';
 import { tokenBytes, type TokenBytes } from './byte-level.js';
 import { CodePoints } from './code-points.js';
 import { Nfc } from './nfc.js';
 import { digitsOf, PreTokens } from './pre-tokens.js';
 import { buildEncoder, plainText, type TokenizerFile } from './tokenizer-file.js';
+import { TextError } from './utf8.js';
 import { idsOf, refuseReserved, SEPARATOR, Words } from './words.js';
 
 /** Ids of one text that comes in pieces. A piece must not end inside a surrogate pair. */
@@ -138,11 +139,11 @@ class WholeText implements TextSession {
     if (!last) return new Uint32Array(0);
     const text = this.parts.join('');
     this.parts = [];
-    for (const [run] of text.matchAll(/\s+/gu)) {
+    for (const { 0: run, index } of text.matchAll(/\s+/gu)) {
       if (run.length > WHITE_SPACE_LIMIT) {
-        throw new LonghaulError(
-          'TEXT_REFUSED',
-          `has ${run.length} characters of white space in a row, and this model's tokenizer takes ${WHITE_SPACE_LIMIT}; shorten them`,
+        throw new TextError(
+          `has ${run.length} characters of white space in a row at UTF-16 unit ${index}, and this model's tokenizer takes ${WHITE_SPACE_LIMIT}; shorten them`,
+          index,
         );
       }
     }

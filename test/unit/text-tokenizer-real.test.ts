@@ -169,6 +169,16 @@ test('ten and a half million spaces, over which the library ends the process, ar
   expect(bytes.equals(Buffer.alloc(10_500_000, ' '))).toBe(true);
 }, 60_000);
 
+test('an abort ends the work on an endless pre-token', async () => {
+  const encoding = await openTextEncoding('llama3_1', realTokenizerFile('llama3_1'));
+  const controller = new AbortController();
+  const encoded = encoding.open(controller.signal).push('a'.repeat(20_000_000), true);
+  setTimeout(() => {
+    controller.abort();
+  }, 50);
+  await expect(encoded).rejects.toThrow('aborted');
+}, 30_000);
+
 describe('decoding', () => {
   const table = (name: RealTokenizer) => {
     const file = realTokenizerFile(name);
