@@ -1,3 +1,4 @@
+#include <limits>
 #include <numeric>
 
 #include "exact_attention.h"
@@ -9,7 +10,8 @@ namespace {
 class Ulysses final : public ExactAttention {
  public:
   Ulysses(Backend& backend, Exchange& exchange, const Heads& heads, const Layout& layout, int64_t chunk)
-      : backend_(backend), exchange_(exchange), heads_(heads), chunk_(chunk) {
+      : backend_(backend), exchange_(exchange), heads_(heads),
+        chunk_(backend.whole_attention() ? std::numeric_limits<int64_t>::max() : chunk) {
     // A rank's query heads fall into runs of equal length that share a KV head. Where a KV head
     // serves several runs, or several ranks, it is sent as often.
     const int64_t ranks = exchange.size(), query = heads.query / ranks;
