@@ -87,7 +87,7 @@ test('calls out of order, bad options and bad files are typed errors, and the en
       'ENGINE_INVALID_ARGUMENT',
       'call load first',
     ],
-    [engine.load({ ...load, backend: 'cuda' }), 'ENGINE_UNSUPPORTED', 'CUDA backend is not built'],
+    [engine.load({ ...load, backend: 'cuda' }), 'ENGINE_UNSUPPORTED', "backend is 'cuda'"],
     [engine.load({ ...load, backend: 'tpu' as 'cpu' }), 'ENGINE_INVALID_ARGUMENT', "'tpu'"],
     [engine.load({ ...load, threads: 0 }), 'ENGINE_INVALID_ARGUMENT', 'threads is 0'],
     [engine.load({ ...load, isa: 'sse' as 'avx2' }), 'ENGINE_INVALID_ARGUMENT', "'sse'"],
