@@ -24,6 +24,12 @@ Isa parse_isa(const std::string& name) {
   throw EngineError("invalid_argument", "isa is '" + name + "'; give auto, portable, avx2 or avx512");
 }
 
+Precision parse_precision(const std::string& name) {
+  if (name == "float32") return Precision::Float32;
+  if (name == "bf16") return Precision::Bf16;
+  throw EngineError("invalid_argument", "precision is '" + name + "'; give float32 or bf16");
+}
+
 }  // namespace
 
 Capabilities capabilities(const CudaOptions& cuda) {
@@ -36,7 +42,8 @@ Capabilities capabilities(const CudaOptions& cuda) {
 }
 
 std::shared_ptr<Backend> make_backend(const BackendOptions& options) {
-  const auto& [name, threads, isa, cuda] = options;
+  const auto& [name, threads, isa, cuda, precision_name] = options;
+  const Precision precision = parse_precision(precision_name);
   if (name != "cpu" && name != "cuda" && name != "auto") {
     throw EngineError("invalid_argument", "backend is '" + name + "'; give cpu, cuda or auto");
   }
@@ -52,7 +59,7 @@ std::shared_ptr<Backend> make_backend(const BackendOptions& options) {
       throw EngineError("unsupported", "backend is 'cuda', and this machine lacks " + missing + "; or give cpu or auto");
     }
   }
-  return make_cpu_backend({static_cast<int>(threads), parse_isa(isa)});
+  return make_cpu_backend({static_cast<int>(threads), parse_isa(isa), precision});
 }
 
 }  // namespace longhaul::node

@@ -24,6 +24,7 @@ struct BackendOptions {
   int64_t threads = 1;
   std::string isa = "auto";  // "auto", "portable", "avx2" or "avx512"
   CudaOptions cuda;
+  std::string precision = "float32";  // of the CPU's linear layers: "float32", or "bf16" where it has AVX512_BF16
 };
 
 /// A backend that was named is never replaced: EngineError("unsupported"), naming what is missing, instead.

@@ -99,7 +99,8 @@ LoadOptions load_options(const Fields& fields) {
   LoadOptions options;
   options.model_directory = fields.text("modelDir");
   if (fields.has("headsFile")) options.heads_file = fields.text("headsFile");
-  options.backend = {fields.text("backend"), fields.integer("threads"), fields.text("isa", "auto"), cuda_options(fields)};
+  options.backend = {fields.text("backend"), fields.integer("threads"), fields.text("isa", "auto"), cuda_options(fields),
+                     fields.text("precision", "float32")};
   return options;
 }
 

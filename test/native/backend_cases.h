@@ -24,6 +24,14 @@ struct Table {
 };
 std::vector<Table> tables();
 
+}  // namespace cases
+
+namespace longhaul::cpu {
+const Kernels& bf16_loop_kernels();  // backend_bf16_avx2.cpp, x86-64 only
+}
+
+namespace cases {
+
 /// Runs the body on every table that is present, with one thread and with two. A failure names both.
 void each_backend(const std::function<void(Backend&)>& body);
 

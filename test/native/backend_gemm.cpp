@@ -135,6 +135,35 @@ TEST("backend gemm: the same bits from every number of threads and from every ca
   }
 }
 
+#if defined(__x86_64__)
+TEST("backend gemm: bfloat16 products round both sides to bfloat16 and nothing else") {
+  std::vector<std::shared_ptr<Backend>> backends;
+  if (cpu::has_isa(Isa::Avx2)) backends.push_back(cpu::backend_with_kernels(cpu::bf16_loop_kernels(), 2));
+  if (cpu::has_bf16()) backends.push_back(make_cpu_backend({2, Isa::Auto, Precision::Bf16}));
+  else CHECK_THROWS(EngineError, "unsupported", make_cpu_backend({1, Isa::Auto, Precision::Bf16}));
+  CHECK_THROWS(EngineError, "unsupported", make_cpu_backend({1, Isa::Avx2, Precision::Bf16}));
+  const auto rounded = [](float x) {  // to nearest even
+    const auto bits = std::bit_cast<uint32_t>(x);
+    return std::bit_cast<float>((bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u);
+  };
+  for (const auto& backend : backends) {
+    CHECK(backend->description().find("bf16 products") != std::string::npos);
+    Random random(6);
+    for (auto [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 33, 7}, {5, 64, 64}, {130, 70, 701}}) {
+      auto w = random.many(n * k);
+      const auto bias = random.many(n);
+      const HostTensor weight = tensor(w, n, k), offset = tensor(bias, 1, n);
+      const Backend::LinearPart part{weight, &offset};
+      Rows x(random, m, k), before(random, m, n), out = before;
+      backend->gemm(x.view(), *backend->load_linear({&part, 1}), out.view(), true);
+      for (float& value : w) value = rounded(value);
+      for (float& value : x.data) value = rounded(value);
+      check_gemm(x, w, bias, before, out, true);
+    }
+  }
+}
+#endif
+
 TEST("backend gemm: shapes that do not fit are refused") {
   const auto backend = make_cpu_backend({});
   Random random(5);

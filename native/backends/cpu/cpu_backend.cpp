@@ -39,7 +39,7 @@ class CpuBackend final : public Backend {
   void synchronize() override {}  // every op is finished when it returns
 
   LinearPtr load_linear(std::span<const LinearPart> parts) override {
-    return std::make_shared<PackedLinear>(parts, context_.kernels.columns);
+    return std::make_shared<PackedLinear>(parts, context_.kernels);
   }
   BufferPtr load_table(const HostTensor& tensor) override {
     auto table = std::make_shared<AlignedBuffer>(static_cast<size_t>(tensor.rows * tensor.columns) * sizeof(float));
@@ -135,7 +135,7 @@ std::shared_ptr<Backend> backend_with_kernels(const Kernels& kernels, int thread
 }  // namespace cpu
 
 std::shared_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
-  return cpu::backend_with_kernels(cpu::kernels_for(options.isa), options.threads);
+  return cpu::backend_with_kernels(cpu::kernels_for(options.isa, options.precision), options.threads);
 }
 
 }  // namespace longhaul

@@ -21,13 +21,20 @@ void gemm_part(const Kernels& kernels, Scratch& scratch, const Matrix& x, int64_
   const int64_t in = weight.in(), nr = kernels.columns, column = panel * nr;
   const int64_t n = std::min(weight.out(), column + panels * nr) - column;
   const int64_t blocks = rows <= kFewRows ? 1 : (in + kDepth - 1) / kDepth;
-  const int64_t depth = (in + blocks - 1) / blocks, stride = depth + kPad;
+  const int64_t depth = round_up((in + blocks - 1) / blocks, 2), stride = depth + kPad;
   float* block = scratch.floats(rows * stride);  // [rows, depth], padded
   for (int64_t k = 0; k < in; k += depth) {
     const int64_t length = std::min(depth, in - k);
+    const float* bias = k == 0 && weight.bias() != nullptr ? weight.bias() + column : nullptr;
+    if (kernels.multiply_bf16 != nullptr) {
+      auto* pairs = reinterpret_cast<uint32_t*>(block);  // [rows, depth / 2], padded
+      for (int64_t i = 0; i < rows; ++i) kernels.to_bf16(row(x, first + i) + k, length, pairs + i * stride);
+      kernels.multiply_bf16(pairs, stride, rows, (length + 1) / 2, weight.bf16_panel(panel) + k / 2 * nr,
+                            weight.pairs() * nr, n, row(out, first) + column, out.stride, bias, accumulate || k > 0);
+      continue;
+    }
     for (int64_t i = 0; i < rows; ++i)
       std::memcpy(block + i * stride, row(x, first + i) + k, static_cast<size_t>(length) * sizeof(float));
-    const float* bias = k == 0 && weight.bias() != nullptr ? weight.bias() + column : nullptr;
     kernels.multiply(block, stride, rows, length, weight.panel(panel) + k * nr, in * nr, n,
                      row(out, first) + column, out.stride, bias, accumulate || k > 0);
   }

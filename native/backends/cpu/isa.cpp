@@ -23,8 +23,21 @@ bool has_isa(Isa isa) {
   return false;
 }
 
-const Kernels& kernels_for(Isa isa) {
+bool has_bf16() {
 #if defined(__x86_64__)
+  return has_isa(Isa::Avx512) && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+const Kernels& kernels_for(Isa isa, Precision precision) {
+  if (precision == Precision::Bf16 && (!has_bf16() || (isa != Isa::Auto && isa != Isa::Avx512)))
+    throw EngineError("unsupported", has_bf16() ? "precision 'bf16' needs the instruction set 'avx512' or 'auto'"
+                                                : "this processor has no bfloat16 products (AVX512_BF16): choose "
+                                                  "precision 'float32'");
+#if defined(__x86_64__)
+  if (precision == Precision::Bf16) return avx512_bf16_kernels();
   if (isa == Isa::Auto) isa = has_isa(Isa::Avx512) ? Isa::Avx512 : has_isa(Isa::Avx2) ? Isa::Avx2 : Isa::Portable;
   const char* name = isa == Isa::Avx512 ? "AVX-512 (F, BW, VL, DQ)" : "AVX2 and FMA";
   if (!has_isa(isa))

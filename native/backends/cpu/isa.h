@@ -7,7 +7,8 @@
 namespace longhaul::cpu {
 
 bool has_isa(Isa isa);
-/// Auto: the widest there is. Throws EngineError("unsupported") when the processor lacks `isa`.
-const Kernels& kernels_for(Isa isa);
+bool has_bf16();
+/// Auto: the widest there is. Throws EngineError("unsupported") when the processor lacks it.
+const Kernels& kernels_for(Isa isa, Precision precision = Precision::Float32);
 
 }  // namespace longhaul::cpu

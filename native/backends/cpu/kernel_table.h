@@ -1,9 +1,12 @@
 // Included once by each kernels_*.cpp, which defines LONGHAUL_WIDTH (floats in a vector),
 // LONGHAUL_ROWS and LONGHAUL_LANE_ROWS (rows of the register tiles of linear layers and of attention)
-// and LONGHAUL_KERNELS_NAME first.
+// and LONGHAUL_KERNELS_NAME first, and LONGHAUL_BF16 for bfloat16 products.
 #pragma once
 
 #include "attention_kernel.h"
+#if defined(LONGHAUL_BF16)
+#include "bf16_kernel.h"
+#endif
 #include "few_rows_kernel.h"
 #include "kernels.h"
 #include "matmul_kernel.h"
@@ -14,6 +17,11 @@ namespace {
 constexpr longhaul::cpu::Kernels kernel_table = {
     LONGHAUL_KERNELS_NAME, MR, NR, multiply, AR, pack_values, attend, softmax_step, dots, weigh,
     rmsnorm, rotate, silu, swiglu, scale_row, exp_row,
+#if defined(LONGHAUL_BF16)
+    to_bf16, multiply_bf16,
+#else
+    nullptr, nullptr,
+#endif
 };
 
 }  // namespace

@@ -77,10 +77,19 @@ struct Kernels {
   void (*scale)(const float* x, float scale, int64_t n, float* out);
   /// out [n] = exp(x); 0 below -87.33, saturated above 88.37, NaN of NaN. Relative error below 2e-7.
   void (*exp)(const float* x, int64_t n, float* out);
+
+  /// Null unless the table multiplies linear layers in bfloat16.
+  /// x [n] -> out [ceil(n / 2)]: pairs of bfloat16, rounded to nearest even.
+  void (*to_bf16)(const float* x, int64_t n, uint32_t* out);
+  /// As `multiply`, with a [rows, pairs] and panels [pairs, NR] of such pairs; lda and panel_stride
+  /// count pairs. Sums are float32.
+  void (*multiply_bf16)(const uint32_t* a, int64_t lda, int64_t rows, int64_t pairs, const uint32_t* b,
+                        int64_t panel_stride, int64_t n, float* c, int64_t ldc, const float* bias, bool accumulate);
 };
 
 const Kernels& portable_kernels();
 const Kernels& avx2_kernels();    // x86-64 only
 const Kernels& avx512_kernels();  // x86-64 only
+const Kernels& avx512_bf16_kernels();  // x86-64 only
 
 }  // namespace longhaul::cpu

@@ -64,6 +64,8 @@ export interface CudaOptions {
   gpu?: number | undefined;
 }
 
+export type Precision = 'float32' | 'bf16';
+
 export type BackendName = 'cpu' | 'cuda' | 'auto';
 
 export interface LoadOptions extends CudaOptions {
@@ -73,6 +75,8 @@ export interface LoadOptions extends CudaOptions {
   backend: BackendName;
   threads: number;
   isa?: 'auto' | 'portable' | 'avx2' | 'avx512';
+  /** What the CPU's linear layers multiply; float32 unless given. `bf16` needs AVX512_BF16, or the load fails. */
+  precision?: Precision;
 }
 
 export interface ModelInfo {

@@ -16,6 +16,7 @@ export type {
   ModelInfo,
   Phase,
   PhaseTimes,
+  Precision,
   PrefillOptions,
   Progress,
   Rates,
