@@ -169,9 +169,9 @@ class CudaBackend final : public Backend {
   void retaining_scores(const Matrix& qkv, const Linear& fc1, const Linear& fc2, float* scores) override {
     device_->use();
     require(qkv.columns == fc1.in() && fc1.out() == fc2.in(), "retaining_scores: qkv, fc1 and fc2 differ in shape");
-    const size_t bytes = static_cast<size_t>(qkv.rows * fc1.out()) * sizeof(float);
-    auto* hidden = static_cast<float*>(scratch_.bytes(device_, bytes));  // [T, R]
-    gemm_.multiply_float(qkv, on_device(fc1), hidden);
+    const size_t bytes = static_cast<size_t>(qkv.rows * fc1.out()) * 2;
+    auto* hidden = static_cast<__nv_bfloat16*>(scratch_.bytes(device_, bytes));  // [T, R]
+    gemm_.multiply(qkv, on_device(fc1), {hidden, qkv.rows, fc1.out(), fc1.out()}, false);
     score_hidden(*device_, hidden, qkv.rows, on_device(fc2), scores);
   }
   void mean_query(const Matrix& q, const Heads& heads, float* mean) override {

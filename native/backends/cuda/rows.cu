@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kThreads) rmsnorm_kernel(const View x, const _
     float w[N];
     load_floats<N>(weight + c, w);
 #pragma unroll
-    for (int j = 0; j < N; ++j) values[j] *= factor * w[j];
+    for (int j = 0; j < N; ++j) values[j] = __bfloat162float(__float2bfloat16_rn(values[j] * factor)) * w[j];
     store_floats<N>(out.row(blockIdx.x) + c, values);
   };
 #pragma unroll

@@ -10,7 +10,8 @@ namespace longhaul::cuda {
 /// out [T, C] = table[tokens[t]]; tokens [T] in device memory.
 void embed(const Device& device, const __nv_bfloat16* table, const uint32_t* tokens, const Matrix& out);
 
-/// out [T, C] = x / sqrt(mean(x^2) + epsilon) * weight, float32 inside; out may be x.
+/// out [T, C] = x / sqrt(mean(x^2) + epsilon) * weight; out may be x. The normalised row is rounded before
+/// the weight is applied, as transformers does: selections near a tie hang on where an engine rounds.
 void rmsnorm(const Device& device, const Matrix& x, const __nv_bfloat16* weight, float epsilon, const Matrix& out);
 
 /// out [T, F] = silu(gate_up[:, :F]) * gate_up[:, F:]; out may be gate_up's first half.

@@ -13,7 +13,7 @@ constexpr int kHeads = 8;  // scored in one pass over the hidden row
 
 /// A warp per row; `first` is the first of up to 8 heads.
 template <int N>
-__global__ void __launch_bounds__(kThreads) score_kernel(const float* hidden, int64_t rows, int width,
+__global__ void __launch_bounds__(kThreads) score_kernel(const __nv_bfloat16* hidden, int64_t rows, int width,
                                                          const __nv_bfloat16* fc2, const __nv_bfloat16* bias, int first,
                                                          int heads, float* scores) {
   const int lane = threadIdx.x % 32;
@@ -22,8 +22,9 @@ __global__ void __launch_bounds__(kThreads) score_kernel(const float* hidden, in
   float sums[kHeads] = {};
   for (int r = lane * N; r < width; r += 32 * N) {
     float x[N];
+    load_floats<N>(hidden + row * width + r, x);
 #pragma unroll
-    for (int i = 0; i < N; ++i) x[i] = silu(hidden[row * width + r + i]);
+    for (int i = 0; i < N; ++i) x[i] = silu(x[i]);
 #pragma unroll
     for (int h = 0; h < kHeads; ++h) {
       if (first + h >= heads) break;
@@ -75,7 +76,7 @@ unsigned blocks(int64_t n) { return static_cast<unsigned>((n + kThreads - 1) / k
 
 }  // namespace
 
-void score_hidden(const Device& device, const float* hidden, int64_t rows, const DeviceLinear& fc2, float* scores) {
+void score_hidden(const Device& device, const __nv_bfloat16* hidden, int64_t rows, const DeviceLinear& fc2, float* scores) {
   const auto width = static_cast<int>(fc2.in()), heads = static_cast<int>(fc2.out());
   for (int first = 0; first < heads && rows > 0; first += kHeads) {
     if (width % 8 == 0) score_kernel<8><<<blocks(rows * 32), kThreads, 0, device.stream()>>>(hidden, rows, width, fc2.weight(), fc2.bias(), first, heads, scores);

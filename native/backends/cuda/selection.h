@@ -5,8 +5,8 @@
 
 namespace longhaul::cuda {
 
-/// scores [NK, T] = fc2(silu(hidden)); hidden [T, R] dense, fc2 [NK, R]. Hidden is not rounded: near-ties decide the choice.
-void score_hidden(const Device& device, const float* hidden, int64_t rows, const DeviceLinear& fc2, float* scores);
+/// scores [NK, T] = fc2(silu(hidden)); hidden [T, R] dense, fc2 [NK, R].
+void score_hidden(const Device& device, const __nv_bfloat16* hidden, int64_t rows, const DeviceLinear& fc2, float* scores);
 
 /// to [NK, T] = maximum of `from` over 5 neighbours in its row.
 void max_pool(const Device& device, const float* from, float* to, int64_t heads, int64_t rows);
