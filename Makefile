@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: demo test test-quick lint build native cuda bench s3-suite setup test-data clean help
+.PHONY: demo test test-quick lint build native cuda test-gpu bench s3-suite setup test-data clean help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
@@ -12,7 +12,8 @@ help:
 	@echo "make build       the addon and dist/"
 	@echo "make s3-suite    checks an S3 server: ENDPOINT= [ACCESS_KEY= SECRET_KEY= REGION= BUCKET=], without one our own"
 	@echo "make bench       benchmarks of the CPU backend and of submit"
-	@echo "make cuda        the CUDA backend (not part of this version: says so)"
+	@echo "make cuda        the CUDA backend (needs nvcc; no GPU)"
+	@echo "make test-gpu    its tests, on a machine with an H100 or H200"
 	@echo "make clean       removes build outputs; keeps .longhaul/ and node_modules/"
 
 # Packages, redis-server and a compiler: installs what is missing and names what cannot be had.
@@ -62,7 +63,10 @@ bench: build
 	node bench/submit.js
 
 cuda:
-	@$(MAKE) -s -C native cuda
+	@$(MAKE) -s -j$(JOBS) -C native cuda
+
+test-gpu:
+	@$(MAKE) -s -j$(JOBS) -C native test-gpu
 
 clean:
 	rm -rf build dist coverage
