@@ -18,6 +18,8 @@ struct CountingBackend : PlainBackend {
     peak = std::max(peak, live);
     return {inner.get(), [this, inner, bytes](Buffer*) { live -= bytes; }};
   }
+  bool whole_attention() const override { return whole; }
+  bool whole = false;  // as a device: attention of all rows at once, over its queries
   size_t live = 0, peak = 0;
 };
 
@@ -49,4 +51,28 @@ TEST("activations take at most 3 x tokens x hidden elements, and decoding leaves
   CHECK(backend->live == cache);
   engine.release();
   CHECK(backend->live == 0);
+}
+
+TEST("a device's prefill chooses its chunk: at most 3 x tokens x hidden elements, and the same answer") {
+  std::vector<uint32_t> document(1100);
+  for (size_t i = 0; i < document.size(); ++i) document[i] = static_cast<uint32_t>(i * 7 % 288);
+  const std::vector<uint32_t> query{1, 2, 3};
+  std::vector<std::vector<uint32_t>> answers;
+  for (const bool whole : {false, true}) {
+    auto backend = std::make_shared<CountingBackend>();
+    backend->whole = whole;
+    Engine engine(Model::load("test/cases/models/llama-d32", std::nullopt, backend), make_solo());
+    Control control;
+    PrefillRequest request;
+    request.layout.document_tokens = static_cast<int64_t>(document.size());
+    request.block = document;
+    engine.prefill(request, control);
+    const size_t activations = backend->peak - backend->live;
+    if (whole) CHECK(activations <= 3 * document.size() * static_cast<size_t>(engine.model().config.hidden) * sizeof(float));
+    DecodeRequest question;
+    question.query = query;
+    question.max_new_tokens = 8;
+    answers.push_back(engine.decode(question, control).tokens);
+  }
+  CHECK(answers[0] == answers[1]);
 }
