@@ -34,6 +34,7 @@ struct ForwardKernel {
   // Together what the block was launched with: 168 for each of 384 threads.
   static constexpr int kConsumerRegisters = D == 64 ? 232 : 240;
   static constexpr int kProducerRegisters = D == 64 ? 40 : 24;
+  static_assert(kGroups * kConsumerRegisters + kProducerRegisters == (kGroups + 1) * 168);
 
   struct Shared {
     // Two buffers for Q: the next item's arrives, and the last one's output leaves, during this one.
