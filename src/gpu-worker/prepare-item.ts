@@ -9,6 +9,7 @@ import { DocumentError, InfrastructureError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { planBlocks, type Rates } from '../plan/blocks.js';
+import { concat } from '../text/concat.js';
 import { groupQuestions } from '../text/question-groups.js';
 import type { Layout, LayoutRequest, ModelFacts } from './engine-like.js';
 
@@ -232,14 +233,4 @@ async function verifyDocument(
     'BAD_DOCUMENT',
     `${store.url(key)} has ${bytes.byteLength} bytes with the hash ${found.slice(0, 12)}, and ${document.tokens} tokens with ${document.sha256.slice(0, 12)} are expected; submit the document again`,
   );
-}
-
-function concat(parts: Uint32Array[]): Uint32Array {
-  const all = new Uint32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

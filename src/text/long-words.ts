@@ -10,6 +10,7 @@
  * the token that starts there in the one before: then all neighbours of the joined sequence stood
  * side by side in one of the windows.
  */
+import { concat } from './concat.js';
 
 /** UTF-16 units. */
 export const WINDOW = 1 << 16;
@@ -69,14 +70,4 @@ function characterBorder(word: string, at: number): number {
   if (at >= word.length) return word.length;
   const unit = word.charCodeAt(at);
   return unit >= 0xdc00 && unit <= 0xdfff ? at - 1 : at;
-}
-
-export function concat(parts: readonly Uint32Array[]): Uint32Array {
-  const all = new Uint32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
 }

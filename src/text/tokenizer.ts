@@ -10,7 +10,7 @@ import { AnswerDecoder, type TokenBytes } from './byte-level.js';
 import { chatPieces, type ChatMessage, type ChatRole, type ChatTemplate } from './chat-template.js';
 import { EncoderPool } from './encoder-pool.js';
 import type { Frame } from './frames.js';
-import { concat } from './long-words.js';
+import { concat } from './concat.js';
 import { promptDigest, readModelPrompt, type ModelPrompt } from './model-prompt.js';
 import { hashTokenizerFile } from './tokenizer-file.js';
 

@@ -4,7 +4,7 @@ import { raiseCancel } from '../../src/batch/flags.js';
 import type { RunOptions } from '../../src/contracts/request.js';
 import { workItem } from '../../src/contracts/work-item.js';
 import { objectKeys } from '../../src/platform/keys.js';
-import type { Bench} from '../chaos/cohort-support.js';
+import type { Bench } from '../chaos/cohort-support.js';
 import { documentOf, full, texts, until, useBench, type Services } from '../chaos/cohort-support.js';
 
 const file = useBench(8);

@@ -1,7 +1,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EncoderPool } from '../../src/text/encoder-pool.js';
-import { concat } from '../../src/text/long-words.js';
+import { concat } from '../../src/text/concat.js';
 import { realTokenizer, realTokenizerFile, realTokenizers, reference } from '../support/real-tokenizers.js';
 
 /** The bound of the design is 50 ms; a machine that tests run on side by side is given more. */
