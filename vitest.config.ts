@@ -1,9 +1,11 @@
 import { defineConfig } from 'vitest/config';
 
-// Five projects, quick ones first; the others start real processes, so their files run one at a time.
-const slow = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 60_000 };
+// Quick projects first. The others start real processes and spend much of their time waiting for them.
+const slow = { testTimeout: 120_000, hookTimeout: 60_000 };
 export default defineConfig({
   test: {
+    // As many files at a time as two cores can take: tests have bounds of time.
+    maxWorkers: 2,
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...slow } },
