@@ -1,4 +1,6 @@
 import { UnrecoverableError, type Job, type Worker } from 'bullmq';
+import { recordActivity } from '../batch/activity.js';
+import { canonicalJson } from '../batch/canonical.js';
 import { mapConcurrently } from '../batch/concurrency.js';
 import { POISON, recordDead } from '../batch/dead.js';
 import { enqueueFinalise } from '../batch/enqueue.js';
@@ -29,8 +31,7 @@ export function startCommit(context: AggregatorContext): Worker<ItemJob> {
     context,
     QUEUES.outcomes,
     context.config.aggregatorConcurrency,
-    async (job, token, signal) =>
-      commitItem(context, itemJob.parse(job.data), await readEnd(context, job, token), signal),
+    async (job, token, signal) => commitItem(context, job, await readEnd(context, job, token), signal),
   );
 }
 
@@ -63,16 +64,21 @@ async function readEnd(
  */
 async function commitItem(
   context: AggregatorContext,
-  { batch_id: id, item }: ItemJob,
+  job: Job<ItemJob>,
   end: ItemEnd | undefined,
   signal: AbortSignal,
 ): Promise<void> {
+  const { batch_id: id, item } = itemJob.parse(job.data);
   const manifest = await manifestOf(context, id);
   const requests = manifest.items[item];
   if (requests === undefined) throw new UnrecoverableError(`batch ${id} has no work item ${item}`);
   // Before the outcomes: whoever reads POISON there finds the history.
   if (end !== undefined && 'end' in end && end.code === POISON) {
     await recordDead(context.store, manifest, item, end, signal);
+  }
+  if (end !== undefined && 'timeline' in end && end.timeline !== undefined) {
+    const timeline = canonicalJson(end.timeline) + '\n';
+    await context.store.create(objectKeys.timeline(id, item), timeline, signal);
   }
   const outcomes = toOutcomes(manifest.header, requests, end ?? (await endWithoutValue(context, manifest)));
   const committed = await mapConcurrently(
@@ -93,6 +99,11 @@ async function commitItem(
   if ((await context.queues.documents.remove(jobIds.document(id, item))) === 0) {
     throw new InfrastructureError('ITEM_HELD', `a cohort still holds work item ${item} of batch ${id}`);
   }
+  // Removed by this run and no other, so it counts once.
+  const ended = { outcomes, execution: end !== undefined && 'execution' in end ? end.execution : null };
+  await recordActivity(context.redis, { ...ended, queuedAt: job.timestamp }).catch((error: unknown) => {
+    context.logger.debug({ err: error }, 'activity not recorded');
+  });
   if (pending === 0) await enqueueFinalise(context.queues, id);
 }
 

@@ -1,10 +1,9 @@
 import { Command } from 'commander';
-import type { Redis } from 'ioredis';
+import { listCohorts } from '../batch/cohorts.js';
 import { listBatches } from '../batch/list.js';
 import { getStatus } from '../batch/status.js';
 import type { BatchStatus } from '../contracts/status.js';
 import { NotFoundError } from '../platform/errors.js';
-import { cohortKeys } from '../platform/keys.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
 import { describeCounts, watchBatch } from './progress.js';
 
@@ -89,18 +88,4 @@ function describeGivenBack(back: BatchStatus['given_back'][number]): string {
     ...(deaths > 0 ? [`${times(deaths, 'cohort')} ended by it`] : []),
   ];
   return `document ${item} was given back: ${told.join('; ')}`;
-}
-
-/** What each cohort last said about itself. Cohorts have hash tags of their own, so they are found by scanning. */
-async function listCohorts(redis: Redis): Promise<({ name: string } & Record<string, string>)[]> {
-  const names = new Set<string>();
-  let cursor = '0';
-  do {
-    const [next, keys] = await redis.scan(cursor, 'MATCH', cohortKeys('*').state, 'COUNT', 1000);
-    for (const key of keys) names.add(key.slice('{cohort:'.length, key.indexOf('}')));
-    cursor = next;
-  } while (cursor !== '0');
-  return Promise.all(
-    [...names].sort().map(async (name) => ({ name, ...(await redis.hgetall(cohortKeys(name).state)) })),
-  );
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { digest, modelDigests } from './manifest.js';
 import { runOptions } from './request.js';
+import { itemTimeline } from './timeline.js';
 
 /**
  * `items/<index>.json` of a batch: all that a cohort needs to run one work item. Immutable, written
@@ -76,6 +77,8 @@ export const itemResult = z.strictObject({
       usage: z.strictObject({ document_tokens: z.int(), query_tokens: z.int(), answer_tokens: z.int() }),
     }),
   ),
+  /** For people; kept beside the outcomes, which carry no clock. */
+  timeline: itemTimeline.optional(),
 });
 export type ItemResult = z.infer<typeof itemResult>;
 

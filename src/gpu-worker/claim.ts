@@ -13,6 +13,7 @@ import {
   type ItemProgress,
   type ItemResult,
 } from '../contracts/work-item.js';
+import type { ItemTimeline } from '../contracts/timeline.js';
 import { describeError, DocumentError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { Timings } from '../platform/timings.js';
@@ -44,7 +45,13 @@ export interface ClaimDeps {
   requestStop: (run: number) => void;
   leaseLost: (error: LeaseLostError) => void;
   work: (run: number) => { prepared: PreparedItem | null; output: RunOutput | null };
-  buildResult: (prepared: PreparedItem, output: RunOutput, epoch: number) => Promise<ItemResult>;
+  /** `times`: the leader's part of the item's timeline. */
+  buildResult: (
+    prepared: PreparedItem,
+    output: RunOutput,
+    epoch: number,
+    times: Omit<ItemTimeline, 'ranks'>,
+  ) => Promise<ItemResult>;
   /** S3 or another service is away: the leader waits before it claims again. */
   backOff: (failure: Failure) => void;
   /** Whether claims are closed for good: then there is no run to begin. */
@@ -62,6 +69,8 @@ export class Claim {
   private why: StopReason | LeaseLostError | null = null;
   private reported = { phase: '', since: 0 };
   private tokens = 0;
+  private readonly claimedAt = Date.now();
+  private preparedAt = 0;
 
   constructor(
     private readonly deps: ClaimDeps,
@@ -126,6 +135,7 @@ export class Claim {
       return none;
     }
     this.run = ticket.run;
+    this.preparedAt = Date.now();
     this.tokens = prepared.item.document.tokens;
     void this.watch(prepared.item.expires_at);
     const perPrefill = timings.runBase + timings.runPerToken * prepared.item.document.tokens;
@@ -227,7 +237,12 @@ export class Claim {
       const { prepared, output } = this.deps.work(ticket.run);
       if (prepared === null || output === null) throw new Error('the run left no answers');
       await this.counters.forget();
-      return this.deps.buildResult(prepared, output, this.job.attemptsStarted);
+      return this.deps.buildResult(prepared, output, this.job.attemptsStarted, {
+        queued_at: this.job.timestamp,
+        claimed_at: this.claimedAt,
+        prepared_at: this.preparedAt,
+        finished_at: Date.now(),
+      });
     }
     if (end !== 'stopped') return this.concludeFailure(end);
     if (this.why === 'cancelled' || this.why === 'expired') throw this.end(this.why);

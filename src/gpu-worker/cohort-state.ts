@@ -1,9 +1,10 @@
 import type { Redis } from 'ioredis';
-import { cohortKeys } from '../platform/keys.js';
+import type { CohortState } from '../contracts/cohort.js';
+import { cohortKeys, redisKeys } from '../platform/keys.js';
 import type { State } from './protocol-types.js';
 
 /** What people see of a cohort. READY and RUNNING cohorts serve; others do not, yet or any more. */
-export type CohortStateName = 'FORMING' | 'READY' | 'RUNNING' | 'DRAINING' | 'ABORTED' | 'CLOSED';
+export type CohortStateName = CohortState['state'];
 
 /** A cohort that has not written its state for this long is not there any more. */
 const KEEP_MS = 24 * 3600 * 1000;
@@ -35,9 +36,13 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])`;
 export async function writeCohortState(
   redis: Redis,
   cohort: string,
-  fields: { state: CohortStateName; generation: string; ranks: number; backend: string; model: string },
+  fields: Omit<CohortState, 'updated_at'>,
 ): Promise<void> {
   const keys = cohortKeys(cohort);
-  const values = Object.entries({ ...fields, updated_at: Date.now() }).flat();
+  const updated_at = Date.now();
+  const values = Object.entries({ ...fields, updated_at }).flat();
   await redis.eval(WRITE, 2, keys.state, keys.current, fields.generation, KEEP_MS, ...values);
+  // Cohorts have hash tags of their own, so the list of them is another key's.
+  await redis.zadd(redisKeys.cohorts(), updated_at, cohort);
+  await redis.zremrangebyscore(redisKeys.cohorts(), 0, updated_at - KEEP_MS);
 }

@@ -1,5 +1,6 @@
 /** What a rank needs of the engine (engine/engine.ts): tests of the protocol put a fake in its place. */
 
+import type { PhaseTimes } from './engine/bindings.js';
 import type { RunOptions } from '../contracts/request.js';
 
 export interface LayoutRequest {
@@ -39,8 +40,10 @@ export interface EngineLike {
     query: Uint32Array;
     select?: NonNullable<RunOptions['select']>;
     collectiveTimeoutMs?: number;
+    /** Measures the seconds of each phase. */
+    phases?: boolean;
     onProgress?: (progress: EngineProgress) => void;
-  }): Promise<unknown>;
+  }): Promise<PhaseTimes | undefined>;
   decode(options: {
     query: Uint32Array;
     maxNewTokens: number;

@@ -3,8 +3,8 @@ import type { Redis } from 'ioredis';
 import type { Config } from '../platform/config.js';
 import type { Logger } from '../platform/logger.js';
 import { Control } from './control.js';
-import { Heartbeat } from './heartbeat.js';
-import type { AbortCause } from './messages.js';
+import { Heartbeat, type HeartbeatOptions } from './heartbeat.js';
+import type { AbortCause, Message } from './messages.js';
 import type { Machine } from './machine.js';
 import type { Members } from './protocol-types.js';
 import type { Announcement, Rendezvous, Roster } from './rendezvous.js';
@@ -33,6 +33,9 @@ export interface FormingOptions {
   /** Token ids that end an answer; only the leader knows them. */
   stopTokens: number[];
   logger: Logger;
+  report: HeartbeatOptions['report'];
+  /** Sees every message, before the protocol does. */
+  onMessage: (message: Message) => void;
   onBeat: (generation: string) => Promise<unknown>;
   /** Sees every session that is opened, so that it is closed whatever happens next. */
   onSession: (session: Session) => void;
@@ -75,6 +78,7 @@ function openSession(options: FormingOptions, generation: string): Session {
     ...common,
     ranks: config.ranks,
     timings: config.timings,
+    report: options.report,
     onFault,
     onBeat: () => options.onBeat(generation),
   });
@@ -82,6 +86,7 @@ function openSession(options: FormingOptions, generation: string): Session {
     ...common,
     reader: options.openReader(),
     onMessage: (message) => {
+      options.onMessage(message);
       machine.dispatch({ type: 'message', message });
     },
   });

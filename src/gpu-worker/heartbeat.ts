@@ -1,11 +1,12 @@
 /**
- * Heartbeats of a generation. Every rank writes a counter, and reads the others': a counter that has
+ * Heartbeats of a generation. Every rank writes a counter (and what it does, for people), and reads the others': a counter that has
  * not moved for `heartbeatExpiry` on this rank's own monotonic clock is a death, so no clock is ever
  * compared with another machine's. The same round trip checks that the generation is still the current
  * one and that nobody aborted it.
  */
 import type { Redis } from 'ioredis';
 import type { Logger } from '../platform/logger.js';
+import type { RankReport } from '../contracts/cohort.js';
 import { cohortKeys } from '../platform/keys.js';
 import type { Timings } from '../platform/timings.js';
 import { abortCause, type AbortCause } from './messages.js';
@@ -21,6 +22,8 @@ export interface HeartbeatOptions {
   ranks: number;
   timings: Timings;
   logger: Logger;
+  /** What the rank does, told with each beat. */
+  report: () => Omit<RankReport, 'beat'>;
   /** Called once, at the first reason to give the cohort up. */
   onFault: (cause: AbortCause) => void;
   /** Called after every beat that Redis took. */
@@ -83,13 +86,14 @@ export class Heartbeat {
   }
 
   private async beat(begun: number): Promise<AbortCause | null> {
-    const { redis, cohort, generation, rank, timings } = this.options;
+    const { redis, cohort, generation, rank, timings, report } = this.options;
     const keys = cohortKeys(cohort);
+    const told: RankReport = { beat: ++this.beats, ...report() };
     const others = this.watching ? [...this.seen.keys()] : [];
     const replies = await execAll(
       redis
         .multi()
-        .set(keys.heartbeat(generation, rank), String(++this.beats), 'PX', timings.heartbeatExpiry)
+        .set(keys.heartbeat(generation, rank), JSON.stringify(told), 'PX', timings.heartbeatExpiry)
         .get(keys.current)
         .get(keys.abort(generation))
         .mget([rank, ...others].map((one) => keys.heartbeat(generation, one))),

@@ -1,4 +1,5 @@
 import { itemResult, type Execution, type ItemResult } from '../contracts/work-item.js';
+import type { ItemTimeline } from '../contracts/timeline.js';
 import { DocumentError } from '../platform/errors.js';
 import type { PreparedItem } from './prepare-item.js';
 import type { RunOutput } from './run-item.js';
@@ -14,6 +15,7 @@ export async function buildResult(
   output: RunOutput,
   facts: ExecutionFacts,
   decodeAnswer: (ids: readonly number[]) => Promise<string>,
+  timeline?: ItemTimeline,
 ): Promise<ItemResult> {
   const requests = await Promise.all(
     item.requests.map(async (request, at) => {
@@ -53,6 +55,7 @@ export async function buildResult(
       decode_seconds: round(output.decodeSeconds),
     },
     requests,
+    ...(timeline === undefined ? {} : { timeline }),
   };
   const bytes = Buffer.byteLength(JSON.stringify(itemResult.parse(result)));
   if (bytes > MAX_RESULT_BYTES) {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { rankTimes } from '../contracts/timeline.js';
 
 /**
  * Names one start of one work item on one cohort. `run` counts the starts of this generation, so it
@@ -43,7 +44,7 @@ const body = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('prepared'), ticket }),
   z.strictObject({ type: z.literal('refused'), ticket, failure }),
-  z.strictObject({ type: z.literal('finished'), ticket, end: runEnd }),
+  z.strictObject({ type: z.literal('finished'), ticket, end: runEnd, times: rankTimes.optional() }),
   z.strictObject({ type: z.literal('leaving') }),
   // Both ways.
   z.strictObject({ type: z.literal('abort'), cause: abortCause }),

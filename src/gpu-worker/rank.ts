@@ -7,7 +7,9 @@ import { prepareFailure, runFailure } from './failures.js';
 import type { AbortCause, Ticket } from './messages.js';
 import { prepareItem, type PrepareContext, type PreparedItem } from './prepare-item.js';
 import type { Input } from './protocol-types.js';
+import type { RankTimes } from '../contracts/timeline.js';
 import type { Roster } from './rendezvous.js';
+import { now } from './wait.js';
 import { runItem, type RunOutput } from './run-item.js';
 
 export interface RankOptions {
@@ -15,12 +17,16 @@ export interface RankOptions {
   context: Omit<PrepareContext, 'rates'>;
   timings: Timings;
   logger: Logger;
+  /** A GPU waits at the end of each phase to measure it, so there it is not done. */
+  measurePhases: boolean;
   dispatch: (input: Input) => void;
   onProgress: (progress: { phase: 'prefill' | 'decode'; done: number; total: number }) => void;
 }
 
 interface Hand {
   ticket: Ticket;
+  begun: number;
+  prepareMs: number;
   preparing: AbortController;
   stopping: AbortController;
   prepared: PreparedItem | null;
@@ -59,6 +65,8 @@ export class Rank {
   prepare(ticket: Ticket): void {
     const hand: Hand = {
       ticket,
+      begun: now(),
+      prepareMs: 0,
       preparing: new AbortController(),
       stopping: new AbortController(),
       prepared: null,
@@ -74,6 +82,7 @@ export class Rank {
           ticket.item,
           hand.preparing.signal,
         );
+        hand.prepareMs = now() - hand.begun;
         dispatch({ type: 'prepareEnded', run: ticket.run, failure: null });
       } catch (error) {
         if (hand.preparing.signal.aborted) return;
@@ -87,6 +96,22 @@ export class Rank {
   work(run: number): { prepared: PreparedItem | null; output: RunOutput | null } {
     const { hand } = this;
     return hand?.ticket.run === run ? hand : { prepared: null, output: null };
+  }
+
+  /** How long this rank's part of a run took, once it is over. */
+  times(run: number): RankTimes | undefined {
+    const { hand } = this;
+    if (hand?.ticket.run !== run || hand.output === null) return undefined;
+    const { prefillSeconds, decodeSeconds, phases } = hand.output;
+    const ms = (seconds: number) => Math.round(seconds * 1e6) / 1e3;
+    return {
+      rank: this.options.context.rank,
+      prepare: Math.round(hand.prepareMs),
+      prefill: ms(prefillSeconds),
+      decode: ms(decodeSeconds),
+      phases:
+        phases && Object.fromEntries(Object.entries(phases).map(([name, seconds]) => [name, ms(seconds)])),
+    };
   }
 
   run(ticket: Ticket): void {
@@ -104,6 +129,7 @@ export class Rank {
             engine,
             stop: this.stopTokens,
             collectiveMs: timings.collective,
+            measurePhases: this.options.measurePhases,
             stopSignal: hand.stopping.signal,
             abortSignal: this.aborting.signal,
             onProgress,

@@ -1,5 +1,6 @@
 import { now } from './wait.js';
 import type { EngineLike } from './engine-like.js';
+import type { PhaseTimes } from './engine/bindings.js';
 import type { PreparedItem, Question } from './prepare-item.js';
 
 export interface Decoded {
@@ -12,6 +13,8 @@ export interface RunOutput {
   decoded: Decoded[];
   prefillSeconds: number;
   decodeSeconds: number;
+  /** Seconds of each phase over all prefills; null: not measured. */
+  phases: PhaseTimes | null;
 }
 
 export interface RunContext {
@@ -19,6 +22,7 @@ export interface RunContext {
   /** Token ids that end an answer. */
   stop: number[];
   collectiveMs: number;
+  measurePhases?: boolean;
   /** Aborts when rank 0 wants all ranks to stop together; never aborts on followers. */
   stopSignal: AbortSignal;
   /** Aborts when the communicator is given up. */
@@ -36,7 +40,7 @@ export async function runItem(
   { item, block, groups }: PreparedItem,
 ): Promise<RunOutput> {
   const { engine, collectiveMs: collectiveTimeoutMs, onProgress } = context;
-  const output: RunOutput = { decoded: [], prefillSeconds: 0, decodeSeconds: 0 };
+  const output: RunOutput = { decoded: [], prefillSeconds: 0, decodeSeconds: 0, phases: null };
   const questions = item.requests.reduce((sum, request) => sum + request.questions.length, 0);
   const onStop = () => {
     engine.requestStop();
@@ -59,11 +63,13 @@ export async function runItem(
           query: group.query,
           select: item.options.select ?? undefined,
           collectiveTimeoutMs,
+          phases: context.measurePhases,
           onProgress: ({ done, total }) =>
             onProgress?.({ phase: 'prefill', done: index * total + done, total: groups.length * total }),
         }),
       );
       output.prefillSeconds += prefill.seconds;
+      output.phases = sum(output.phases, prefill.value);
       for (const question of group.questions) {
         onProgress?.({ phase: 'decode', done: output.decoded.length, total: questions });
         const decode = await call(() =>
@@ -84,4 +90,10 @@ export async function runItem(
   } finally {
     context.stopSignal.removeEventListener('abort', onStop);
   }
+}
+
+function sum(before: PhaseTimes | null, more: PhaseTimes | undefined): PhaseTimes | null {
+  if (before === null || more === undefined) return more ?? before;
+  const entries = Object.entries(more) as [keyof PhaseTimes, number][];
+  return Object.fromEntries(entries.map(([name, seconds]) => [name, before[name] + seconds])) as PhaseTimes;
 }

@@ -1,6 +1,8 @@
 /** A rank's life in one generation: the protocol wired to Redis, BullMQ and the engine. */
 import type { Redis } from 'ioredis';
+import type { RankReport } from '../contracts/cohort.js';
 import type { ModelDigests } from '../contracts/manifest.js';
+import type { RankTimes } from '../contracts/timeline.js';
 import type { Config } from '../platform/config.js';
 import { describeError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
@@ -8,15 +10,17 @@ import type { ObjectStore } from '../platform/object-store.js';
 import { createRedis } from '../platform/redis.js';
 import { VERSION } from '../platform/version.js';
 import { stateName, writeCohortState } from './cohort-state.js';
-import type { EngineLike, Layout, LayoutRequest, ModelFacts } from './engine-like.js';
+import type { EngineLike, EngineProgress, Layout, LayoutRequest, ModelFacts } from './engine-like.js';
 import { form, incarnations, type Membership, type Session } from './forming.js';
 import { buildResult } from './item-result.js';
 import { Leader } from './leader.js';
 import { Machine, type Handlers } from './machine.js';
-import type { AbortCause } from './messages.js';
+import type { AbortCause, Body, Message } from './messages.js';
 import { initialState, type Input } from './protocol-types.js';
 import { Rank } from './rank.js';
 import { Rendezvous, type Fingerprint, type Member } from './rendezvous.js';
+import { describeRank } from './rank-report.js';
+import { Usage } from './usage.js';
 import { deferred, within } from './wait.js';
 
 export interface ServeOptions {
@@ -64,6 +68,10 @@ class Life {
   private bullmq: Redis | undefined;
   private leader: Leader | undefined;
   private membership: Membership | undefined;
+  private readonly usage: Usage;
+  private progress: EngineProgress | null = null;
+  /** What followers measured in the run in hand (leader). */
+  private readonly followerTimes = new Map<number, RankTimes>();
 
   constructor(private readonly options: ServeOptions) {
     const { config, redis, engine, logger, self } = options;
@@ -77,6 +85,7 @@ class Life {
       timings,
       (state) => {
         logger.debug({ phase: state.phase, run: state.lastRun }, 'state');
+        if (state.phase !== 'running') this.progress = null;
         if (state.closing) this.leader?.drain();
         void this.publishState();
       },
@@ -88,8 +97,13 @@ class Life {
       timings,
       logger,
       dispatch,
-      onProgress: (progress) => this.leader?.progress(progress),
+      measurePhases: !facts.backend.startsWith('cuda'),
+      onProgress: (progress) => {
+        this.progress = progress;
+        this.leader?.progress(progress);
+      },
     });
+    this.usage = new Usage(facts.backend, config);
     this.rendezvous = new Rendezvous({
       redis,
       cohort,
@@ -113,6 +127,10 @@ class Life {
           rendezvous,
           stopTokens: [...(this.options.tokenizer?.stop ?? [])],
           logger: this.options.logger,
+          report: () => this.report(),
+          onMessage: (message) => {
+            this.collectTimes(message);
+          },
           onBeat: () => this.publishState(),
           onSession: (session) => this.sessions.push(session),
         },
@@ -148,6 +166,7 @@ class Life {
       await this.publishState();
       await Promise.all(this.sessions.map((session) => session.close()));
     };
+    this.usage.close();
     await within(all(), this.config.timings.abort, undefined);
     this.bullmq?.disconnect();
   }
@@ -174,9 +193,10 @@ class Life {
         const { session, roster, announcement } = membership;
         this.rank.connect(session.generation, roster, announcement.secret, announcement.stop);
       },
-      send: ({ body }) => this.session?.control.send(body),
+      send: ({ body }) => this.session?.control.send(this.withTimes(body)),
       claims: ({ open }) => this.leader?.claims(open),
       prepare: ({ ticket }) => {
+        this.followerTimes.clear();
         this.rank.prepare(ticket);
       },
       confirm: ({ ticket }) => {
@@ -239,7 +259,7 @@ class Life {
         this.machine.dispatch(input);
       },
       work: (run) => this.rank.work(run),
-      buildResult: (prepared, output, epoch) =>
+      buildResult: (prepared, output, epoch, times) =>
         buildResult(
           prepared,
           output,
@@ -251,9 +271,33 @@ class Life {
             version: VERSION,
           },
           tokenizer.decodeAnswer,
+          { ...times, ranks: this.allTimes() },
         ),
     });
     this.leader.start();
+  }
+
+  private report(): Omit<RankReport, 'beat'> {
+    return { at: Date.now(), ...describeRank(this.machine.state, this.progress), usage: this.usage.sample() };
+  }
+
+  /** A follower's measurements travel with the message that its run is over. */
+  private withTimes(body: Body): Body {
+    if (body.type !== 'finished') return body;
+    const times = this.rank.times(body.ticket.run);
+    return times === undefined ? body : { ...body, times };
+  }
+
+  private collectTimes({ body, from, generation }: Message): void {
+    const { state } = this.machine;
+    if (body.type !== 'finished' || body.times === undefined || generation !== state.generation) return;
+    if (body.ticket.run === state.ticket?.run) this.followerTimes.set(from, { ...body.times, rank: from });
+  }
+
+  private allTimes(): RankTimes[] {
+    const own = this.rank.times(this.machine.state.lastRun);
+    const all = [...(own === undefined ? [] : [own]), ...this.followerTimes.values()];
+    return all.sort((a, b) => a.rank - b.rank);
   }
 
   /** For people; a state that Redis does not take is written with the next heartbeat. */

@@ -116,6 +116,11 @@ export function childEnvironment(additions: Record<string, string>): NodeJS.Proc
   return { ...Object.fromEntries(inherited), ...additions };
 }
 
+/** GPUs that CUDA shows to this process, by index or UUID; empty: all of them. */
+export function visibleGpus(): string[] {
+  return (process.env['CUDA_VISIBLE_DEVICES'] ?? '').split(',').flatMap((entry) => entry.trim() || []);
+}
+
 function readFile(path: string, source: string): Record<string, unknown> {
   let value: unknown;
   try {

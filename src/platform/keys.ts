@@ -11,6 +11,8 @@
  *   {longhaul}:item:<batch>:<index>              hash: engine_deaths, infrastructure_faults
  *   {longhaul}:uncommitted                       answers waiting for S3, as counted by the aggregator
  *   {longhaul}:reconciler                        lock: which aggregator runs the reconciler's pass
+ *   {longhaul}:cohorts                           sorted set: cohort name by when it last wrote its state
+ *   {longhaul}:activity:<seconds>:<start>        hash: what was committed in that stretch of time, for people
  *   {longhaul}:incarnation                       drawn by the first reconciler; another value: Redis was emptied
  *   {cohort:<name>}:...                          one cohort's forming, heartbeats and control stream
  *
@@ -20,6 +22,7 @@
  *   batches/<id>/manifest.jsonl                  immutable, If-None-Match: *
  *   batches/<id>/items/<index>.json              immutable work items
  *   batches/<id>/outcomes/<ordinal>-<hash>.json  If-None-Match: *
+ *   batches/<id>/timelines/<index>.json          when and how long ranks worked on an item, for people
  *   batches/<id>/cancel.json                     the wish to cancel, so that it outlives Redis
  *   batches/<id>/retries/<id>                    names a retry of this batch, written before the retry's manifest
  *   batches/<id>/output.jsonl, error.jsonl, _SUCCESS
@@ -38,6 +41,8 @@ export const redisKeys = {
   batches: () => `${QUEUE_PREFIX}:batches`,
   item: (batch: string, index: number) => `${QUEUE_PREFIX}:item:${batch}:${index}`,
   uncommitted: () => `${QUEUE_PREFIX}:uncommitted`,
+  cohorts: () => `${QUEUE_PREFIX}:cohorts`,
+  activity: (seconds: number, start: number) => `${QUEUE_PREFIX}:activity:${seconds}:${start}`,
   reconciler: () => `${QUEUE_PREFIX}:reconciler`,
   incarnation: () => `${QUEUE_PREFIX}:incarnation`,
 } as const;
@@ -81,6 +86,7 @@ export const objectKeys = {
     const hash = createHash('sha256').update(customId).digest('hex').slice(0, 16);
     return `batches/${id}/outcomes/${String(ordinal).padStart(8, '0')}-${hash}.json`;
   },
+  timeline: (id: string, index: number) => `batches/${id}/timelines/${index}.json`,
   cancel: (id: string) => `batches/${id}/cancel.json`,
   retries: (id: string) => `batches/${id}/retries/`,
   retry: (id: string, retry: string) => `batches/${id}/retries/${retry}`,

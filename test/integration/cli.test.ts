@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
 import type { BatchStatus } from '../../src/contracts/status.js';
-import { cohortKeys } from '../../src/platform/keys.js';
+import { cohortKeys, redisKeys } from '../../src/platform/keys.js';
 import { freePort } from '../support/services.js';
 import { makeBatch, makeResult, newId, runCli, useBench, type Bench } from './batch-support.js';
 
@@ -57,11 +57,20 @@ test('a batch from the outside: status, results before and after its end, cancel
   const id = newId();
   const { manifest, items } = makeBatch(id, { items: [1, 2] });
   await createBatch(bench.deps, manifest, items);
-  await bench.deps.redis.hset(cohortKeys('main').state, { state: 'ready', ranks: 4 });
+  const cohort = {
+    state: 'READY',
+    ranks: 4,
+    generation: '1.a',
+    backend: 'cpu',
+    model: 'demo',
+    updated_at: 1,
+  };
+  await bench.deps.redis.hset(cohortKeys('main').state, cohort);
+  await bench.deps.redis.zadd(redisKeys.cohorts(), Date.now(), 'main');
 
   const list = await cli('status');
   expect(list.stdout).toContain(id);
-  expect(list.stdout).toContain('cohort main: ready, ranks 4');
+  expect(list.stdout).toContain('cohort main: READY, generation 1.a, ranks 4');
   const early = await cli('results', id, '--out', directory);
   expect(early.code).toBe(2);
   expect(early.stderr).toContain('is not finished');

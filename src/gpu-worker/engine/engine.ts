@@ -97,9 +97,9 @@ export class Engine {
     return this.call(options.signal, () => this.raw.connect(options));
   }
 
-  /** Runs the document and keeps this rank's part of its cache; replaces an earlier document. */
-  async prefill(options: bindings.PrefillOptions & Abortable): Promise<void> {
-    await this.call(options.signal, () => this.raw.prefill(options));
+  /** Runs the document and keeps this rank's part of its cache; replaces an earlier document. With `phases` it resolves with their seconds. */
+  prefill(options: bindings.PrefillOptions & Abortable): Promise<bindings.PhaseTimes | undefined> {
+    return this.call(options.signal, () => this.raw.prefill(options));
   }
 
   /** `prefill`, and the seconds of each phase. */
