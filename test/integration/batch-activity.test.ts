@@ -38,9 +38,9 @@ test('activity is told by stretches of time, and the queue’s oldest job whatev
     expect(day.points.reduce((sum, { documents }) => sum + documents, 0)).toBe(20);
 
     expect(await readQueue(redis)).toMatchObject({ waiting: 0, oldest_queued_at: null });
-    await queue.add('answer', {} as never, { priority: 101, timestamp: 5_000 });
-    await queue.add('answer', {} as never, { priority: 1, timestamp: 9_000 });
-    await queue.add('answer', {} as never, { priority: 1, timestamp: 10_000 });
+    await queue.add('answer', { batch_id: 'b', item: 0 }, { priority: 101, timestamp: 5_000 });
+    await queue.add('answer', { batch_id: 'b', item: 0 }, { priority: 1, timestamp: 9_000 });
+    await queue.add('answer', { batch_id: 'b', item: 0 }, { priority: 1, timestamp: 10_000 });
     expect(await readQueue(redis)).toMatchObject({ waiting: 3, active: 0, oldest_queued_at: 5_000 });
   } finally {
     await queue.close();
