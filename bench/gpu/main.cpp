@@ -1,6 +1,6 @@
 // bench-cuda: times the CUDA backend; JSON lines on stdout. bench/gpu/run.py puts PyTorch beside it.
 //
-//   bench-cuda ops | prefill TOKENS ANSWER | load DIRECTORY | logits DIRECTORY IDS DOCUMENT QUERY OUT
+//   bench-cuda ops | products | prefill TOKENS ANSWER | load DIRECTORY | logits DIRECTORY IDS DOCUMENT QUERY OUT
 #include <cstdlib>
 #include <exception>
 #include <string_view>
@@ -14,10 +14,11 @@ int main(int argc, char** argv) {
   try {
     const auto backend = longhaul::open_cuda_library({}).make({});
     if (what == "ops") bench::ops(*backend);
+    else if (what == "products") bench::products(*backend);
     else if (what == "prefill" && argc == 4) bench::prefill(backend, std::atoll(argv[2]), std::atoll(argv[3]));
     else if (what == "load" && argc == 3) bench::load(backend, argv[2]);
     else if (what == "logits" && argc == 7) bench::logits(backend, argv[2], argv[3], std::atoll(argv[4]), std::atoll(argv[5]), argv[6]);
-    else return std::fprintf(stderr, "usage: bench-cuda ops | prefill TOKENS ANSWER | load DIRECTORY | logits DIRECTORY IDS DOCUMENT QUERY OUT\n"), 2;
+    else return std::fprintf(stderr, "usage: bench-cuda ops | products | prefill TOKENS ANSWER | load DIRECTORY | logits DIRECTORY IDS DOCUMENT QUERY OUT\n"), 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bench-cuda: %s\n", error.what());
     return 1;

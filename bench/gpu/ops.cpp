@@ -55,17 +55,18 @@ class Shapes {
   uint64_t seed_ = 0;
 };
 
-void products(Backend& backend, Shapes& make) {
-  struct Weight { const char* name; int64_t out, in; bool accumulate; };
-  for (const Weight& w : {Weight{"qkv", QKV, C, false}, {"o, residual", C, NQ * D, true}, {"gate and up", 2 * F, C, false}, {"down, residual", C, F, true}, {"fc1", R, QKV, false}}) {
+void all_products(Backend& backend, Shapes& make) {
+  struct Weight { const char* name; int64_t out, in; bool residual; };
+  for (const Weight& w : {Weight{"qkv", QKV, C, false}, {"o", C, NQ * D, true}, {"gate and up", 2 * F, C, false}, {"down", C, F, true}, {"fc1", R, QKV, false}}) {
     const LinearPtr weight = make.linear(w.out, w.in);
     for (const int64_t rows : {int64_t{1}, int64_t{4096}, int64_t{8192}}) {
       const Owned x = make.random(rows, w.in), y = make.random(rows, w.out);
-      const double time = seconds(backend, [&] { backend.gemm(x.view, *weight, y.view, w.accumulate); });
-      const auto n = static_cast<double>(rows);
-      const double bytes = 2.0 * (n * static_cast<double>(w.in + (w.accumulate ? 2 : 1) * w.out) + static_cast<double>(w.in * w.out));
-      report("gemm " + std::to_string(rows) + "x" + std::to_string(w.in) + "x" + std::to_string(w.out), time, bytes,
-             2 * n * static_cast<double>(w.in * w.out), w.name);
+      const std::string shape = std::to_string(rows) + "x" + std::to_string(w.in) + "x" + std::to_string(w.out);
+      const double read = static_cast<double>(rows * w.in + w.in * w.out), written = static_cast<double>(rows * w.out);
+      const double flops = 2 * static_cast<double>(rows) * static_cast<double>(w.in * w.out);
+      report("gemm " + shape, seconds(backend, [&] { backend.gemm(x.view, *weight, y.view, false); }), 2 * (read + written), flops, w.name);
+      if (!w.residual) continue;
+      report("gemm + residual " + shape, seconds(backend, [&] { backend.gemm(x.view, *weight, y.view, true); }), 2 * (read + 2 * written), flops, w.name);
     }
   }
   const LinearPtr head = make.linear(128256, C);
@@ -115,7 +116,12 @@ void row_ops(Backend& backend, Shapes& make) {
 void ops(Backend& backend) {
   Shapes make(backend);
   row_ops(backend, make);
-  products(backend, make);
+}
+
+void products(Backend& backend) {
+  in_turns = true;
+  Shapes make(backend);
+  all_products(backend, make);
 }
 
 }  // namespace bench

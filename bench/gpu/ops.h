@@ -8,8 +8,11 @@
 
 namespace bench {
 
-/// Every op but attention, at the shapes of Llama-3.1-8B.
+/// Ops of rows and of selection, at the shapes of Llama-3.1-8B.
 void ops(longhaul::Backend& backend);
+
+/// Matrix products at the same shapes. Each batch waits for its turn: a line on stdin after the line "turn" on stdout.
+void products(longhaul::Backend& backend);
 
 /// Exact prefill of `tokens` tokens by a model of Llama-3.1-8B's shapes with random weights, then `answer` decoded tokens.
 void prefill(const std::shared_ptr<longhaul::Backend>& backend, int64_t tokens, int64_t answer);

@@ -1,6 +1,6 @@
 """PyTorch's side of the benchmarks: the same work at the same shapes, as JSON lines like bench-cuda's.
 
-  python3 bench/gpu/pytorch.py ops
+  python3 bench/gpu/pytorch.py ops | products
   python3 bench/gpu/pytorch.py prefill TOKENS [flash|cudnn]
   python3 bench/gpu/pytorch.py checkpoint DIRECTORY LAYERS
 """
@@ -12,9 +12,11 @@ import time
 
 import torch
 
+IN_TURNS = sys.argv[1:] == ['products']
+
 
 def seconds(call, runs=9, batch=0.02):
-    """Of one call: the median of batches, as bench-cuda times."""
+    """Of one call: the median of batches, as bench-cuda times, each when its turn has come."""
     def timed(count):
         torch.cuda.synchronize()
         start = time.perf_counter()
@@ -24,14 +26,22 @@ def seconds(call, runs=9, batch=0.02):
         return (time.perf_counter() - start) / count
     timed(3)
     count = max(1, min(1000, int(batch / timed(3))))
-    return statistics.median(timed(count) for _ in range(runs))
+
+    def in_turn():
+        if IN_TURNS:
+            print('turn', flush=True)
+            if not sys.stdin.readline():
+                sys.exit(1)
+            timed(1)
+        return timed(count)
+    return statistics.median(in_turn() for _ in range(runs))
 
 
 def report(what, time, **more):
     print(json.dumps({'what': what, 'seconds': time, **more}), flush=True)
 
 
-def ops():
+def products():
     torch.manual_seed(0)
     for n, k in [(6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (1024, 6144)]:
         weight = torch.randn(n, k, device='cuda', dtype=torch.bfloat16) * 0.02
@@ -39,6 +49,12 @@ def ops():
             x = torch.randn(rows, k, device='cuda', dtype=torch.bfloat16)
             out = torch.empty(rows, n, device='cuda', dtype=torch.bfloat16)
             report(f'gemm {rows}x{k}x{n}', seconds(lambda: torch.matmul(x, weight.T, out=out)))
+            if n == 4096:
+                report(f'gemm + residual {rows}x{k}x{n}', seconds(lambda: torch.addmm(out, x, weight.T, out=out)))
+
+
+def ops():
+    torch.manual_seed(0)
     scores = torch.randn(8, 16384, device='cuda')
     keys, values = (torch.randn(16384, 8, 128, device='cuda', dtype=torch.bfloat16) for _ in range(2))
 
@@ -106,6 +122,8 @@ def checkpoint(directory, layers):
 if __name__ == '__main__':
     if sys.argv[1] == 'ops':
         ops()
+    elif sys.argv[1] == 'products':
+        products()
     elif sys.argv[1] == 'prefill':
         prefill(int(sys.argv[2]), sys.argv[3])
     else:

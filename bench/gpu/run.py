@@ -1,16 +1,21 @@
-"""All benchmarks of the CUDA backend but attention's, beside PyTorch on the same machine: Markdown, JSON and a plot.
+"""All benchmarks of the CUDA backend, beside PyTorch on the same machine: Markdown, JSON and a plot.
 
   make cuda && python3 bench/gpu/run.py --out docs/benchmarks [--commit ID] [--quick]
   python3 bench/gpu/run.py --out docs/benchmarks --results docs/benchmarks/cuda.json   # writes the page again
 
---quick leaves out 128K tokens. PyTorch and transformers are needed here only.
+Attention is measured by attention.py, which this runs first. --quick leaves out 128K tokens. PyTorch and transformers are needed here only.
 """
 import argparse
+import concurrent.futures
+import datetime
 import json
+import mmap
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / 'build/native/bench-cuda'
@@ -25,9 +30,56 @@ def lines(command):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def in_turns(*commands):
+    """The JSON lines of each of these programs, which do one batch of work at a time: a card's clock follows its power,
+    so that what runs later is slower, whoever it is."""
+    print('+', ' | '.join(' '.join(map(str, command)) for command in commands), flush=True)
+    programs = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) for command in commands]
+    results = [[] for _ in programs]
+
+    def until_turn(program, found):
+        for line in program.stdout:
+            if line == 'turn\n':
+                return True
+            found.append(json.loads(line))
+        return False
+
+    try:
+        waiting = [until_turn(*pair) for pair in zip(programs, results)]
+        while any(waiting):
+            for i, program in enumerate(programs):
+                if waiting[i]:
+                    program.stdin.write('\n')
+                    waiting[i] = until_turn(program, results[i])
+        for program in programs:
+            if program.wait() != 0:
+                raise subprocess.CalledProcessError(program.returncode, program.args)
+    finally:
+        for program in programs:
+            program.kill()
+    return results
+
+
+def disk_rate(directory, readers=8, piece=8 << 20):
+    """Bytes per second of the disk itself: several readers past the page cache."""
+    pieces = [(path, at) for path in sorted(pathlib.Path(directory).glob('*.safetensors'))
+              for at in range(0, path.stat().st_size - piece, piece)]
+
+    def read(job):
+        file = os.open(job[0], os.O_RDONLY | os.O_DIRECT)
+        try:
+            return os.preadv(file, [mmap.mmap(-1, piece)], job[1])
+        finally:
+            os.close(file)
+    start = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(readers) as pool:
+        return sum(pool.map(read, pieces)) / (time.monotonic() - start)
+
+
 def collect(quick):
-    ours = lines([PROGRAM, 'ops'])
-    theirs = lines([*PYTORCH, 'ops'])
+    ours, theirs = lines([PROGRAM, 'ops']), lines([*PYTORCH, 'ops'])
+    for all_results, found in zip((ours, theirs), in_turns([PROGRAM, 'products'], [*PYTORCH, 'products'])):
+        all_results += found
     for tokens in (32768,) if quick else (32768, 131072):
         ours += lines([PROGRAM, 'prefill', str(tokens), '64'])
         for kernel in ('flash', 'cudnn'):
@@ -38,12 +90,14 @@ def collect(quick):
         try:
             pathlib.Path('/proc/sys/vm/drop_caches').write_text('3')
             ours += [dict(line, what='weights from disk') for line in lines([PROGRAM, 'load', made])]
+            disk = disk_rate(made)
         except PermissionError:
+            disk = None
             print('the page cache cannot be dropped without root: no number for weights from disk')
         ours += [dict(line, what='weights from the page cache') for line in lines([PROGRAM, 'load', made])]
     card = subprocess.run(['nvidia-smi', '--query-gpu=name,driver_version', '--format=csv,noheader'], capture_output=True,
                           text=True, check=True).stdout.strip().splitlines()[0]
-    return {'card': card, 'longhaul': ours, 'pytorch': theirs}
+    return {'card': card, 'disk': disk, 'longhaul': ours, 'pytorch': theirs}
 
 
 def time_of(seconds):
@@ -52,11 +106,13 @@ def time_of(seconds):
 
 def page(results):
     ceiling = next(r['bytes'] / r['seconds'] for r in results['longhaul'] if r['what'].startswith('copy'))
-    out = ['# CUDA backend: every op but attention', '',
+    out = ['# CUDA backend on one GPU', '',
            f'{results["card"]} (name, driver); commit {results["commit"]}; {results["date"]}.',
-           'Command: `make cuda && python3 bench/gpu/run.py --out docs/benchmarks`.', results.get('note', ''), '',
+           'Command: `make cuda && python3 bench/gpu/run.py --out docs/benchmarks`. Attention by itself: [attention.md](attention.md).', '',
            f'Times are medians of at least nine batches on one warm machine. Ceiling of memory: a copy at {ceiling / 1e9:.0f} GB/s.',
-           'PyTorch: torch.matmul, torch.topk and torch.gather; transformers with SDPA pinned to one kernel.', '',
+           'PyTorch: torch.matmul (torch.addmm for products with a residual), taking turns with ours batch by batch; torch.topk and',
+           'torch.gather; transformers with SDPA pinned to one kernel.',
+           *([f'The disk that the weights came from gives {results["disk"] / 1e9:.2f} GB/s to eight readers past the page cache.'] if results['disk'] else []), '',
            '| what | time | GB/s | of the copy | TFLOP/s | PyTorch | times as fast |', '|---|---|---|---|---|---|---|']
     for r in results['longhaul']:
         rivals = [p for p in results['pytorch'] if p['what'] == r['what']]
@@ -78,9 +134,10 @@ def page(results):
     return '\n'.join(out)
 
 
-def plot(results, path):
+def plot(results, attention, path):
     """Bars of times as fast as the best of PyTorch, in plain SVG."""
-    bars = []
+    bars = [('attention, ' + r['case'].split(',')[0].split(':')[0] + (', D 64' if 'D 64' in r['case'] else ''), r['speedup']) for r in attention['prefill']]
+    bars += [(f'attention, {r["queries"]} against {r["keys"]} keys', r['speedup']) for r in attention['decode']]
     for r in results['longhaul']:
         rivals = [p['seconds'] for p in results['pytorch'] if p['what'] == r['what']]
         if rivals:
@@ -108,14 +165,14 @@ def main():
     if arguments.results:
         results = json.loads(arguments.results.read_text())
     else:
-        import datetime
-        results = collect(arguments.quick)
         commit = arguments.commit or subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        subprocess.run([sys.executable, ROOT / 'bench/gpu/attention.py', '--out', arguments.out, '--commit', commit], check=True)
+        results = collect(arguments.quick)
         results.update(commit=commit, date=datetime.date.today().isoformat())
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / 'cuda.json').write_text(json.dumps(results, indent=1) + '\n')
     (arguments.out / 'cuda.md').write_text(page(results))
-    plot(results, arguments.out / 'cuda.svg')
+    plot(results, json.loads((arguments.out / 'attention.json').read_text()), arguments.out / 'cuda.svg')
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -23,6 +24,16 @@ inline double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+/// When set, each batch waits for a line on stdin, so that two programs can take turns on one card.
+inline bool in_turns = false;
+
+inline void await_turn() {
+  if (!in_turns) return;
+  std::puts("turn");
+  std::fflush(stdout);
+  if (std::getchar() == EOF) std::exit(1);
+}
+
 /// Seconds of one call of `op`: the median over `runs` of batches that take about `batch` seconds each.
 inline double seconds(Backend& backend, const std::function<void()>& op, int runs = 9, double batch = 0.02) {
   const auto timed = [&](int count) {
@@ -35,7 +46,11 @@ inline double seconds(Backend& backend, const std::function<void()>& op, int run
   timed(3);
   const int count = std::clamp(static_cast<int>(batch / timed(3)), 1, 1000);
   std::vector<double> all;
-  for (int i = 0; i < runs; ++i) all.push_back(timed(count));
+  for (int i = 0; i < runs; ++i) {
+    await_turn();
+    timed(1);
+    all.push_back(timed(count));
+  }
   return median(all);
 }
 
