@@ -118,8 +118,8 @@ def page(results):
         rivals = [p for p in results['pytorch'] if p['what'] == r['what']]
         best = min(rivals, key=lambda p: p['seconds'], default=None)
         rate, flops = r['bytes'] / r['seconds'], r['flops'] / r['seconds']
-        name = r['what'] + (f' ({r["note"]})' if r['what'].startswith('gemm') and r['note'] else '')
-        notes = [name, time_of(r['seconds']), f'{rate / 1e9:.0f}' if rate else '',
+        name = r['what'] + (f' ({r["note"]})' if r['what'].startswith('gemm') and r['note'] else f' ({r["bytes"] / 1e6:.0f} MB)' if r['what'].startswith('weights') else '')
+        notes = [name, time_of(r['seconds']), f'{rate / 1e9:.{0 if rate > 2e10 else 1}f}' if rate else '',
                  f'{100 * rate / ceiling:.0f} %' if rate and flops < 5e12 else '', f'{flops / 1e12:.0f}' if flops > 5e12 else '',
                  ', '.join(time_of(p['seconds']) + (f' ({p["note"].split(", ")[1]})' if p.get('note') else '') for p in rivals),
                  f'{best["seconds"] / r["seconds"]:.2f}' if best else '']
