@@ -28,7 +28,7 @@ native: setup
 	@$(MAKE) --no-print-directory -s -j$(JOBS) -C native
 
 build: native
-	@npx tsc -p tsconfig.build.json
+	@npm run --silent build
 
 demo: build
 	@node bin/longhaul.js demo
@@ -38,7 +38,7 @@ lint: setup
 	npx eslint .
 	npx prettier --check --log-level warn .
 	npx knip
-	npx tsc -p tsconfig.json
+	npm run --silent typecheck
 
 test-quick: lint test-data build
 	npx vitest run --project unit

@@ -103,6 +103,14 @@ export async function recordedOrdinals(redis: Redis, id: string): Promise<Set<nu
   return new Set((await redis.hkeys(redisKeys.batchOutcomes(id))).map(Number));
 }
 
+/** How the requests of a batch under way ended so far, by ordinal. */
+export async function recordedStatuses(redis: Redis, id: string): Promise<Map<number, OutcomeStatus>> {
+  const fields = Object.entries(await redis.hgetall(redisKeys.batchOutcomes(id)));
+  return new Map(
+    fields.map(([ordinal, status]) => [Number(ordinal), status.replace('!', '') as OutcomeStatus]),
+  );
+}
+
 /** After `_SUCCESS`: the counts as written there; the ordinals are no longer needed. */
 export async function recordFinished(
   redis: Redis,

@@ -37,12 +37,14 @@ interface UpFlags {
   logLevel?: Settings['logLevel'];
 }
 
-/** `longhaul local up | down | status`: Redis, S3, aggregator and one cohort on this machine. */
+/** `longhaul local up | down | status`: Redis, S3, aggregator, one cohort and the dashboard on this machine. */
 export function localCommand(): Command {
   const local = new Command('local').description('run all that longhaul needs on this machine');
   local
     .command('up')
-    .description('start Redis, a local S3 server, the aggregator and a cohort; returns when they serve')
+    .description(
+      'start Redis, a local S3 server, the aggregator, a cohort and the dashboard; returns when they serve',
+    )
     .option(...folder)
     .option('--ranks <number>', 'ranks of the cohort', wholeNumber, 4)
     .addOption(
@@ -109,6 +111,7 @@ function printUp(result: UpResult): void {
   printLine(
     `s3        ${result.s3Endpoint}, bucket ${result.s3Bucket} (for development, not for production)`,
   );
+  printLine(`dashboard ${result.dashboard}`);
   printLine(`settings  ${result.settingsFile}`);
   for (const log of result.logs) printLine(`log       ${log}`);
 }
@@ -117,6 +120,7 @@ function printStatus(status: LocalStatus): void {
   const notes = { up: '', down: '', crashed: ': its supervisor is gone; run `longhaul local up` or `down`' };
   printLine(`${status.dir}: ${status.state}${notes[status.state]}`);
   if (status.cohort !== undefined) printLine(`cohort: ${status.cohort}`);
+  if (status.dashboard !== undefined) printLine(`dashboard: ${status.dashboard}`);
   const rows = status.processes.map((p) => [
     p.name,
     p.pid === undefined ? '-' : String(p.pid),

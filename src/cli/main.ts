@@ -5,6 +5,7 @@ import { aggregatorCommand } from './aggregator.js';
 import { batchCommand } from './batch.js';
 import { benchCommand } from './bench.js';
 import { cancelCommand } from './cancel.js';
+import { dashboardCommand } from './dashboard.js';
 import { deadCommand } from './dead.js';
 import { demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
@@ -52,6 +53,7 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
     localCommand(),
     workerCommand(),
     aggregatorCommand(),
+    dashboardCommand(),
     engineCommand(),
     benchCommand(),
     headsCommand(),

@@ -19,9 +19,11 @@ export interface StackOptions {
 }
 
 /** What a former plan of the folder keeps for the next one: addresses and keys that others may have noted down. */
-export type Kept = Pick<
-  StackPlan,
-  'redisPort' | 'redisPassword' | 's3Port' | 's3AccessKeyId' | 's3SecretAccessKey'
+export type Kept = Required<
+  Pick<
+    StackPlan,
+    'redisPort' | 'redisPassword' | 's3Port' | 's3AccessKeyId' | 's3SecretAccessKey' | 'dashboardPort'
+  >
 >;
 
 const bucket = 'longhaul';
@@ -53,6 +55,7 @@ export async function keep(former: StackPlan | undefined): Promise<Kept> {
   return {
     redisPort: await port(former?.redisPort),
     s3Port: await port(former?.s3Port),
+    dashboardPort: await port(former?.dashboardPort),
     redisPassword: former?.redisPassword ?? randomBytes(24).toString('hex'),
     s3AccessKeyId: former?.s3AccessKeyId ?? `local-${randomBytes(6).toString('hex')}`,
     s3SecretAccessKey: former?.s3SecretAccessKey ?? randomBytes(24).toString('hex'),
@@ -67,6 +70,7 @@ export function settingsOf(kept: Kept, options: StackOptions): StackPlan['settin
     s3PathStyle: true,
     s3AccessKeyId: kept.s3AccessKeyId,
     s3SecretAccessKey: kept.s3SecretAccessKey,
+    dashboardPort: kept.dashboardPort,
     ranks: options.ranks,
     backend: options.backend,
     threads: options.threads,
@@ -134,5 +138,11 @@ export function makePlan(paths: Layout, kept: Kept, options: StackOptions, redis
     survivorMs: timings.heartbeatExpiry + timings.abort + 1_000,
     stopMs: timings.drain + timings.abort + 2_000,
   };
-  return { version: 1, ...kept, settings, groups: [redis, s3, aggregator, cohort] };
+  const dashboard: GroupSpec = {
+    name: 'dashboard',
+    processes: [{ name: 'dashboard', command: process.execPath, args: [longhaul, 'dashboard'], environment }],
+    survivorMs: 0,
+    stopMs: 5_000,
+  };
+  return { version: 1, ...kept, settings, groups: [redis, s3, aggregator, cohort, dashboard] };
 }

@@ -9,6 +9,7 @@ import { ObjectStore } from '../platform/object-store.js';
 import { createRedis } from '../platform/redis.js';
 import type { Layout } from './layout.js';
 import { isAlive } from './process-identity.js';
+import { canConnect } from './reach.js';
 import { pingRedis } from './redis-server.js';
 import { readJson, stackState, type StackPlan } from './state-files.js';
 
@@ -47,6 +48,10 @@ export async function waitReady(options: WaitOptions): Promise<void> {
       { name: `s3 at ${config.s3Endpoint}, bucket ${config.s3Bucket}`, check: () => probe(store, signal) },
       { name: 'aggregator', check: () => aggregatorState(redis) },
       { name: `cohort of ${config.ranks}`, check: () => cohortState(redis, config, since) },
+      {
+        name: `dashboard at http://127.0.0.1:${config.dashboardPort}`,
+        check: async () => ((await canConnect(config.dashboardPort)) ? undefined : 'it does not listen yet'),
+      },
     ];
     const deadline = performance.now() + timeoutMs;
     for (const step of steps) {

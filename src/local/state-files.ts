@@ -91,6 +91,8 @@ export const stackPlan = z.object({
   redisPort: z.number(),
   redisPassword: z.string(),
   s3Port: z.number(),
+  /** Absent in what an older version wrote. */
+  dashboardPort: z.number().optional(),
   s3AccessKeyId: z.string(),
   s3SecretAccessKey: z.string(),
   /** What `local.json` will hold, and what a second `up` is compared with. */

@@ -11,6 +11,7 @@ export interface LocalStatus {
   state: 'up' | 'down' | 'crashed';
   supervisor?: { pid: number; since: string };
   cohort?: string;
+  dashboard?: string;
   processes: {
     name: string;
     group: string;
@@ -34,6 +35,7 @@ export async function localStatus(folder: string): Promise<LocalStatus> {
     state: alive ? 'up' : 'crashed',
     supervisor: { pid: recorded.supervisor.pid, since: recorded.since },
     cohort: alive && plan ? await cohortState(plan) : undefined,
+    dashboard: alive && plan ? `http://127.0.0.1:${plan.dashboardPort}` : undefined,
     processes: recorded.groups.flatMap((group) =>
       group.processes.map(({ name, identity, since, lastExit, log }) => {
         const running = identity !== undefined && isAlive(identity);

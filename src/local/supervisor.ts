@@ -1,11 +1,11 @@
 import { mkdirSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError, LonghaulError } from '../platform/errors.js';
 import { shutdownSignal } from '../platform/shutdown.js';
 import { layout } from './layout.js';
 import { ProcessGroup, type Backoff } from './process-group.js';
 import { identify, isAlive } from './process-identity.js';
+import { canConnect } from './reach.js';
 import { pingRedis } from './redis-server.js';
 import {
   readJson,
@@ -82,17 +82,4 @@ async function untilReady(ready: GroupSpec['ready'], signal: AbortSignal): Promi
   const check =
     ready.kind === 'redis' ? () => pingRedis(ready.port, ready.password) : () => canConnect(ready.port);
   while (!signal.aborted && !(await check())) await sleep(50);
-}
-
-export function canConnect(port: number, timeoutMs = 1_000): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1' });
-    const finish = (reachable: boolean): void => {
-      socket.destroy();
-      resolve(reachable);
-    };
-    socket.setTimeout(timeoutMs, () => finish(false));
-    socket.once('connect', () => finish(true));
-    socket.once('error', () => finish(false));
-  });
 }

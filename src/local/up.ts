@@ -29,6 +29,7 @@ export interface UpResult {
   redisUrl: string;
   s3Endpoint: string;
   s3Bucket: string;
+  dashboard: string;
   settingsFile: string;
   logs: string[];
 }
@@ -130,7 +131,7 @@ function alreadyUp(
   wanted: StackOptions,
   report: (text: string) => void,
 ): UpResult {
-  const settings = settingsOf(former, wanted);
+  const settings = settingsOf({ ...former, dashboardPort: former.dashboardPort ?? 0 }, wanted);
   const names = new Set([...Object.keys(settings), ...Object.keys(former.settings)]);
   const different = [...names].filter((name) => settings[name] !== former.settings[name]);
   if (different.length > 0) {
@@ -151,6 +152,7 @@ function resultOf(outcome: UpResult['outcome'], paths: Layout, plan: StackPlan):
     redisUrl: `redis://127.0.0.1:${plan.redisPort}`,
     s3Endpoint: `http://127.0.0.1:${plan.s3Port}`,
     s3Bucket: String(plan.settings['s3Bucket']),
+    dashboard: `http://127.0.0.1:${plan.dashboardPort}`,
     settingsFile: paths.settings,
     logs: ['supervisor', ...plan.groups.flatMap((g) => g.processes.map((p) => p.name))].map(paths.log),
   };

@@ -82,6 +82,15 @@ const schema = z.strictObject({
   /** The reconciler drops finished batches from Redis after this many days, and the oldest above this number; S3 has them. */
   keepFinishedDays: z.coerce.number().min(0).default(30),
   keepFinishedBatches: z.coerce.number().int().min(0).default(10_000),
+  dashboardHost: z.string().min(1).default('127.0.0.1'),
+  dashboardPort: port.default(7070),
+  /** As `longhaul dashboard password` prints it; beyond the loopback interface the dashboard does not start without one. */
+  dashboardPasswordHash: z
+    .string()
+    .regex(/^scrypt\$/, 'must be what `longhaul dashboard password` prints')
+    .optional(),
+  /** Under which people reach it, when that is not its own address: behind a proxy with TLS. */
+  dashboardUrl: z.url({ protocol: /^https?$/ }).optional(),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
@@ -195,7 +204,7 @@ export function loadConfig({
   if (!parsed.success) {
     const lines = parsed.error.issues.map((issue) => {
       const name = String(issue.path[0] ?? (issue.code === 'unrecognized_keys' ? issue.keys.join(', ') : ''));
-      const value = name.includes('Secret') ? '(secret)' : JSON.stringify(merged[name]);
+      const value = /Secret|Password/.test(name) ? '(secret)' : JSON.stringify(merged[name]);
       return `${name} = ${value} (from ${origin.get(name) ?? 'a source'}): ${issue.message}`;
     });
     throw new ConfigError(`configuration refused: ${lines.join('; ')}`);
