@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { runDemo } from '../local/demo/run.js';
 
 /** `longhaul demo` */
@@ -7,10 +7,14 @@ export function demoCommand(): Command {
   return new Command('demo')
     .description('answer questions about long documents on this machine, end to end')
     .option('--ranks <n>', 'ranks of the cohort', '4')
-    .action(async (options: { ranks: string }) => {
+    .addOption(
+      new Option('--backend <name>', 'what computes').choices(['cpu', 'cuda', 'auto']).default('cpu'),
+    )
+    .action(async (options: { ranks: string; backend: string }) => {
       const right = await runDemo({
         directory: resolve('.longhaul/demo'),
         ranks: Number(options.ranks),
+        backend: options.backend,
       });
       if (!right) process.exitCode = 1;
     });

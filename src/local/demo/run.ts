@@ -15,10 +15,11 @@ export interface DemoOptions {
   /** Everything the demo writes goes here, its own stack included: a stack of the person's is left alone. */
   directory: string;
   ranks: number;
+  backend: string;
 }
 
 /** @returns true when every answer is the expected one. */
-export async function runDemo({ directory, ranks }: DemoOptions): Promise<boolean> {
+export async function runDemo({ directory, ranks, backend }: DemoOptions): Promise<boolean> {
   const program = join(packageRoot, 'bin/longhaul.js');
   const longhaul = (...args: string[]) => run(process.execPath, [program, ...args], directory);
   const started = Date.now();
@@ -35,7 +36,11 @@ export async function runDemo({ directory, ranks }: DemoOptions): Promise<boolea
     expected = requests.expected;
     const ranksOption = ['--ranks', String(ranks)];
     const model = ['--model', join(packageRoot, 'models/demo')];
-    await expectExit(longhaul('local', 'up', ...ranksOption, ...model), [0], 'local up');
+    await expectExit(
+      longhaul('local', 'up', ...ranksOption, '--backend', backend, ...model),
+      [0],
+      'local up',
+    );
     const submit = ['submit', requests.file, '--allow-too-long', '--method', 'apb', ...ranksOption];
     await expectExit(longhaul(...submit, '--wait', '--out', results), [0, SOME_FAILED], 'submit');
   } finally {
