@@ -75,6 +75,12 @@ function exitCodeOf(error: unknown): number {
   return error instanceof LonghaulError && error.code === 'NOT_FINISHED' ? EXIT.incomplete : EXIT.error;
 }
 
+// `longhaul status | head`: whoever reads has had enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(EXIT.ok);
+});
+
 try {
   await createProgram().parseAsync();
 } catch (error) {

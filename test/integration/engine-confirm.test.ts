@@ -4,7 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { confirmAnswers, describeCell, type CellProgress } from '../../src/gpu-worker/check/confirm.js';
+import {
+  confirmAnswers,
+  describeCell,
+  tieOf,
+  type CellProgress,
+} from '../../src/gpu-worker/check/confirm.js';
+import { readRecordedDocuments } from '../../src/gpu-worker/check/confirm-file.js';
 import { compiled } from '../support/compiled.js';
 
 interface Row {
@@ -88,23 +94,35 @@ test("full attention and APB over rank processes that stay give PyTorch's tokens
 });
 
 test('an answer that differs fails the command, with its line and margin', async () => {
-  const file = fileOf((rows) => corrupt(rows, 0.05));
+  const file = fileOf((rows) => corrupt(rows, 0.06));
   const { code, out, err } = await command(file, '--methods', 'full', '--lengths', '2048', '--threads', '1');
   expect(code).toBe(1);
   expect(out).toMatch(
     /^FAIL multivalue, 2048 tokens, full \(1 rank, cpu .*\): 2 documents, 1 with PyTorch's tokens/,
   );
   expect(out).toContain(
-    "! line 1 differs from token 2 on; PyTorch's least margin in this answer is 0.05: no near-tie",
+    "! line 1 differs from token 2 on; PyTorch's least margin in this answer is 0.06: no near-tie",
   );
   expect(err).toContain('2/2 documents');
 });
 
 test('a near-tie is excused, and said', async () => {
-  const file = fileOf((rows) => corrupt(rows, 0.0499));
+  const file = fileOf((rows) => corrupt(rows, 0.05));
   const [cell] = await confirmAnswers({ file, modelDir, methods: ['full'], onSpawn });
   expect(cell).toMatchObject({ same: 1, ok: true, differences: [{ line: 1, at: 2, excused: true }] });
-  expect(cell && describeCell(cell)).toMatch(/^ok .*\n.*near-tie \(below 0.05\), excused/);
+  expect(cell && describeCell(cell)).toMatch(/^ok .*\n.*near-tie \(at most 0.05\), excused/);
+});
+
+test('a backend in bfloat16 may differ where PyTorch in bfloat16 does, and no further', () => {
+  const documents = readRecordedDocuments(fileOf());
+  const answers = documents.flatMap(({ methods }) => methods);
+  for (const answer of answers) answer.predicted_bf16 = answer.predicted;
+  expect(tieOf('cuda (NVIDIA H100)', documents)).toBe(0.05);
+  for (const [index, margin] of [0.2, 0.3, 0.1].entries()) {
+    Object.assign(answers[index] as object, { predicted_bf16: [1], margin });
+  }
+  expect(tieOf('cuda (NVIDIA H100)', documents)).toBe(0.3);
+  expect(tieOf('cpu (avx2, 1 thread)', documents)).toBe(0.05);
 });
 
 test('an APB prefill that passes nothing is seen', async () => {

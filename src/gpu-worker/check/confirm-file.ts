@@ -17,6 +17,8 @@ const answerSchema = z.object({
   /** PyTorch's greedy tokens in float32, and the least gap of its two best logits among them. */
   predicted: tokens,
   margin: z.number().min(0),
+  /** Its tokens with bfloat16 products. */
+  predicted_bf16: tokens.optional(),
 });
 
 const rowSchema = z.object({
