@@ -3,11 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: demo test test-quick lint build native cuda test-gpu bench s3-suite setup test-data clean help
+.PHONY: demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
-	@echo "make test        lint, types, unit, native (with sanitizers), integration, chaos"
+	@echo "make test        lint, types, unit, native (with sanitizers), integration, browser, chaos"
 	@echo "make test-quick  lint, types and unit tests"
 	@echo "make build       the addon and dist/"
 	@echo "make s3-suite    checks an S3 server: ENDPOINT= [ACCESS_KEY= SECRET_KEY= REGION= BUCKET=], without one our own"
@@ -43,11 +43,16 @@ lint: setup
 test-quick: lint test-data build
 	npx vitest run --project unit
 
-test: lint test-data build
+# A browser for the tests of the dashboard; nothing else needs one.
+chromium: setup
+	@infra/setup/chromium.sh
+
+test: lint test-data chromium build
 	npx vitest run --project unit
 	$(MAKE) -s -j$(JOBS) -C native test
 	$(MAKE) -s -j$(JOBS) -C native sanitize
 	npx vitest run --project integration
+	npx vitest run --project browser
 	npx vitest run --project s3-suite
 	npx vitest run --project chaos
 

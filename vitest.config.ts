@@ -10,6 +10,7 @@ export default defineConfig({
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...slow } },
       { test: { name: 's3-suite', include: ['test/s3-suite/**/*.test.ts'], ...slow } },
+      { test: { name: 'browser', include: ['test/browser/**/*.test.ts'], ...slow } },
       { test: { name: 'chaos', include: ['test/chaos/**/*.test.ts'], ...slow, testTimeout: 180_000 } },
     ],
   },

@@ -8,26 +8,14 @@ import { describeError, LonghaulError } from '../platform/errors.js';
 import { AccessError } from './access.js';
 import { registerBoard } from './board.js';
 import type { DashboardContext } from './context.js';
+import { policy } from './policy.js';
 import { registerRoutes } from './routes.js';
 
 /** Built by `npm run build` from src/dashboard/web. */
 const assets = fileURLToPath(new URL('web/', import.meta.url));
 
-/** Nothing from elsewhere, nothing inline. */
-const POLICY = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  "img-src 'self' data:",
-  "font-src 'self'",
-  "connect-src 'self'",
-  "form-action 'self'",
-  "base-uri 'self'",
-  "frame-ancestors 'none'",
-].join('; ');
-
 const HEADERS = {
-  'content-security-policy': POLICY,
+  'content-security-policy': policy(),
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'same-origin',
   'cross-origin-opener-policy': 'same-origin',

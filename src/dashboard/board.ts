@@ -3,6 +3,7 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { FastifyAdapter } from '@bull-board/fastify';
 import type { FastifyInstance } from 'fastify';
 import type { DashboardContext } from './context.js';
+import { policy } from './policy.js';
 
 /**
  * Bull Board twice: at `/queues` it shows, at `/queues-unlocked` it also changes, for as long as the
@@ -22,6 +23,11 @@ export async function registerBoard(app: FastifyInstance, { queues }: DashboardC
       options: { uiConfig: { boardTitle: readOnlyMode ? 'longhaul (read only)' : 'longhaul (unlocked)' } },
     });
     await app.register(async (scope) => {
+      scope.addHook('onRequest', (_request, reply, done) => {
+        // Its page makes style elements as it goes; scripts stay as strict as ours.
+        void reply.header('content-security-policy', policy("'unsafe-inline'"));
+        done();
+      });
       scope.addHook('onSend', (_request, reply, payload, done) => {
         const isPage = String(reply.getHeader('content-type')).startsWith('text/html');
         done(null, isPage && typeof payload === 'string' ? withoutForeign(payload) : payload);

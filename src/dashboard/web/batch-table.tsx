@@ -16,6 +16,9 @@ function Row({ row: given }: { row: BatchRow }) {
           {input === '' ? shortId(id) : input}
         </Link>
         <span class="sub">{shortId(id)}</span>
+        <div class="only-phone">
+          <CountsBar counts={counts} />
+        </div>
       </td>
       <td>
         <Badge state={status} />

@@ -14,6 +14,8 @@ interface ChartProps {
   times: number[];
   series: Series[];
   format: (value: number) => string;
+  /** Of the axis; `format` unless given. */
+  tick?: (value: number) => string;
 }
 
 const HEIGHT = 132;
@@ -52,7 +54,7 @@ function alone(values: (number | null)[]): number[] {
   );
 }
 
-export function Chart({ title, times, series, format }: ChartProps) {
+export function Chart({ title, times, series, format, tick = format }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(480);
   const [at, setAt] = useState<number>();
@@ -136,7 +138,7 @@ export function Chart({ title, times, series, format }: ChartProps) {
                 y2={y(top * share)}
               />
               <text class="tick" x={PAD.left - 6} y={y(top * share) + 4} text-anchor="end">
-                {share === 0 ? '0' : format(top * share)}
+                {share === 0 ? '0' : tick(top * share)}
               </text>
             </g>
           ))}
@@ -151,6 +153,13 @@ export function Chart({ title, times, series, format }: ChartProps) {
               {clock(times[Math.round(last * share)] ?? 0)}
             </text>
           ))}
+          {series
+            .slice(0, 1)
+            .map(({ name, kind, values }) =>
+              values.length === 0 || values.includes(null) ? null : (
+                <path key={name} class={`area ${kind}`} d={`${pathOf(values, x, y)}V${y(0)}H${x(0)}Z`} />
+              ),
+            )}
           {series.map(({ name, kind, values }) => (
             <g key={name}>
               <path class={`line ${kind}`} d={pathOf(values, x, y)} />

@@ -26,7 +26,20 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / size)} ${unit}${rest > 0 ? ` ${rest} ${smallUnit}` : ''}`;
 }
 
-export const milliseconds = (ms: number): string => (ms < 1 ? `${ms.toFixed(2)} ms` : duration(ms / 1000));
+/** 0, 0.22 ms, 312 ms, 3.21 s, then as durations. */
+export function milliseconds(ms: number): string {
+  if (ms === 0) return '0';
+  if (ms < 1) return `${ms.toFixed(2)} ms`;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  return ms < 10_000 ? `${(ms / 1000).toFixed(2)} s` : duration(ms / 1000);
+}
+
+/** One unit only, for axes. */
+export function axisSeconds(seconds: number): string {
+  const [scaled, unit] =
+    seconds < 120 ? [seconds, 's'] : seconds < 7200 ? [seconds / 60, 'm'] : [seconds / 3600, 'h'];
+  return `${scaled < 10 ? Number(scaled.toFixed(1)) : Math.round(scaled)} ${unit}`;
+}
 
 export const ago = (seconds: number): string => `${duration(Math.max(0, seconds))} ago`;
 

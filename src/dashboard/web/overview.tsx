@@ -4,7 +4,7 @@ import { BatchTable } from './batch-table.js';
 import { Chart } from './chart.js';
 import { useGet } from './client.js';
 import { CohortsPanel } from './cohorts.js';
-import { count, duration, short } from './format.js';
+import { axisSeconds, count, duration, short } from './format.js';
 import { useLive, useNow } from './live.js';
 import { Panel } from './parts.js';
 import { Link } from './router.js';
@@ -119,6 +119,7 @@ function Charts() {
         title="Seconds per document"
         times={times}
         format={duration}
+        tick={axisSeconds}
         series={[
           { name: 'queued to committed', kind: 'one', values: points.map((point) => point.latency_p50) },
           { name: '95 %', kind: 'three', values: points.map((point) => point.latency_p95) },

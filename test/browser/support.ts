@@ -1,0 +1,128 @@
+/**
+ * The dashboard as people have it: the built command as a process, Debian's Chromium headless, and behind
+ * them a real Redis, S3, cohort and aggregator. Needs `make build`; infra/setup/chromium.sh gets the browser.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { accessSync, constants, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { delimiter, join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
+import { expect } from 'vitest';
+import { toEnvironment, type Settings } from '../../src/platform/config.js';
+import { compiled } from '../support/compiled.js';
+import { watch } from '../support/leaks.js';
+import { endProcess, type RedisService, type S3Service } from '../support/services.js';
+
+export const PASSWORD = 'a password for tests';
+/** Of PASSWORD, at the least cost that is taken. */
+export const PASSWORD_HASH =
+  'scrypt$16384$8$1$bG9uZ2hhdWwtdGVzdGluZw$Dhn-dVSRqjV0K5x_iTTbFlqbVYNQLFkusA2pqA27DXU';
+
+function findChromium(): string {
+  const folders = (process.env['PATH'] ?? '').split(delimiter);
+  for (const name of ['chromium', 'chromium-browser', 'google-chrome']) {
+    for (const folder of folders) {
+      try {
+        accessSync(join(folder, name), constants.X_OK);
+        return join(folder, name);
+      } catch {
+        // Not here.
+      }
+    }
+  }
+  throw new Error('there is no Chromium on PATH; run infra/setup/chromium.sh');
+}
+
+/** Chromium needs no sandbox for pages of our own, and as root it has none. */
+export const launch = (): Promise<Browser> =>
+  chromium.launch({ executablePath: findChromium(), args: ['--no-sandbox', '--disable-dev-shm-usage'] });
+
+export interface Dashboard {
+  url: string;
+  stop: () => Promise<void>;
+}
+
+/** A command that runs until it is stopped, told to listen anywhere. */
+function start(args: string[], settings: Partial<Settings>): { child: ChildProcess; log: string[] } {
+  compiled('src/cli/main.ts');
+  const environment = toEnvironment({ profile: 'fast', logLevel: 'info', ...settings });
+  const child = watch(
+    spawn(process.execPath, [resolve('bin/longhaul.js'), ...args], {
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment },
+      cwd: tmpdir(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    }),
+  );
+  const log: string[] = [];
+  child.stderr?.on('data', (text: Buffer) => log.push(text.toString()));
+  return { child, log };
+}
+
+type Services = { redis: Pick<RedisService, 'url'>; s3: Pick<S3Service, 'settings'> };
+const settingsOf = ({ redis, s3 }: Services): Partial<Settings> => ({ redisUrl: redis.url, ...s3.settings });
+
+export async function startDashboard(
+  services: Services,
+  settings: Partial<Settings> = {},
+): Promise<Dashboard> {
+  const { child, log } = start(['dashboard'], { ...settingsOf(services), dashboardPort: 0, ...settings });
+  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
+  const exited = once(child, 'exit').then(() => undefined);
+  const line = await Promise.race([once(lines, 'line').then(([text]) => String(text)), exited]);
+  if (line === undefined) throw new Error(`the dashboard did not start:\n${log.join('')}`);
+  return { url: line.replace('dashboard ', ''), stop: () => endProcess(child) };
+}
+
+export function startAggregator(services: Services): { stop: () => Promise<void> } {
+  const { child } = start(['aggregator'], settingsOf(services));
+  child.stdout?.resume();
+  return { stop: () => endProcess(child) };
+}
+
+/** What no page may do: break its policy, throw, or ask another host for anything. */
+export class Offences {
+  readonly found: string[] = [];
+
+  async watch(context: BrowserContext, origin: string): Promise<void> {
+    await context.exposeFunction('offence', (text: string) => this.found.push(text));
+    await context.addInitScript(
+      `addEventListener('securitypolicyviolation', (event) =>
+         offence(location.pathname + ': ' + event.violatedDirective + ' ' + event.blockedURI));`,
+    );
+    context.on('weberror', (error) => this.found.push(error.error().message));
+    context.on('request', (request) => {
+      const url = request.url();
+      if (!url.startsWith(origin) && !url.startsWith('data:')) this.found.push(`asked for ${url}`);
+    });
+  }
+}
+
+export async function signIn(page: Page, url: string): Promise<void> {
+  await page.goto(url);
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('navigation', { name: 'pages' }).waitFor();
+}
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+interface AxeResult {
+  violations: { id: string; nodes: { html: string; failureSummary: string }[] }[];
+}
+
+/** Fails on whatever axe-core finds in the page as it is. */
+export async function expectAccessible(page: Page, what: string): Promise<void> {
+  if (!(await page.evaluate<boolean>('"axe" in globalThis'))) await page.evaluate(axe);
+  const { violations } = await page.evaluate<AxeResult>('axe.run(document, { resultTypes: ["violations"] })');
+  const told = violations.flatMap(({ id, nodes }) =>
+    nodes.slice(0, 3).map(({ html, failureSummary }) => `${what}: ${id}: ${html}\n${failureSummary}`),
+  );
+  expect(told, what).toEqual([]);
+}
+
+/** How far the page is wider than the window. */
+export const overflow = (page: Page): Promise<number> =>
+  page.evaluate<number>('document.documentElement.scrollWidth - innerWidth');
