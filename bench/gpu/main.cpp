@@ -1,6 +1,7 @@
 // bench-cuda: times the CUDA backend; JSON lines on stdout. bench/gpu/run.py puts PyTorch beside it.
 //
 //   bench-cuda ops | products | prefill TOKENS ANSWER | load DIRECTORY | logits DIRECTORY IDS DOCUMENT QUERY OUT
+//     | answers DIRECTORY DOCUMENTS
 #include <cstdlib>
 #include <exception>
 #include <string_view>
@@ -18,7 +19,8 @@ int main(int argc, char** argv) {
     else if (what == "prefill" && argc == 4) bench::prefill(backend, std::atoll(argv[2]), std::atoll(argv[3]));
     else if (what == "load" && argc == 3) bench::load(backend, argv[2]);
     else if (what == "logits" && argc == 7) bench::logits(backend, argv[2], argv[3], std::atoll(argv[4]), std::atoll(argv[5]), argv[6]);
-    else return std::fprintf(stderr, "usage: bench-cuda ops | products | prefill TOKENS ANSWER | load DIRECTORY | logits DIRECTORY IDS DOCUMENT QUERY OUT\n"), 2;
+    else if (what == "answers" && argc == 4) bench::answers(argv[2], argv[3], [] { return longhaul::open_cuda_library({}).make({}); });
+    else return std::fprintf(stderr, "usage: bench-cuda ops | products | prefill TOKENS ANSWER | load DIRECTORY | logits DIRECTORY IDS DOCUMENT QUERY OUT | answers DIRECTORY DOCUMENTS\n"), 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bench-cuda: %s\n", error.what());
     return 1;

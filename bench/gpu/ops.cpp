@@ -101,6 +101,13 @@ void row_ops(Backend& backend, Shapes& make) {
   auto* chosen = static_cast<int32_t*>(indices->data());
   report("retaining scores, 16384 rows", seconds(backend, [&] { backend.retaining_scores(qkv.view, *fc1, *fc2, s); }),
          2 * n * (QKV + 2.0 * R), 2 * n * (static_cast<double>(QKV) * R + static_cast<double>(R) * NK));
+  const LinearPtr weight = make.linear(QKV, C), folded = make.linear(QKV + R, C);
+  const Owned hidden = make.empty(T, R), together = make.empty(T, QKV + R);
+  const double flops = 2 * n * C * QKV;
+  report("qkv and fc1, 16384 rows", seconds(backend, [&] { backend.gemm(x.view, *weight, qkv.view, false), backend.gemm(qkv.view, *fc1, hidden.view, false); }),
+         2 * n * (C + 2.0 * QKV + R), flops + 2 * n * QKV * static_cast<double>(R));
+  report("qkv and fc1 folded into it, 16384 rows", seconds(backend, [&] { backend.gemm(x.view, *folded, together.view, false); }),
+         2 * n * (C + QKV + R), flops + 2 * n * C * static_cast<double>(R));
   report("max_pool, 8x16384", seconds(backend, [&] { backend.max_pool(s, NK, T); }), n * NK * 8, 0);
   backend.retaining_scores(qkv.view, *fc1, *fc2, s);  // without the ties of repeated pooling
   const Owned out_keys = make.empty(2048, NK * D), out_values = make.empty(2048, NK * D);

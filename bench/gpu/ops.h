@@ -1,6 +1,7 @@
 // The benchmarks of bench-cuda, each a subcommand.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -23,5 +24,9 @@ void load(const std::shared_ptr<longhaul::Backend>& backend, const std::string& 
 /// Logits [steps, V] float32 into `out`: `ids` (uint32) holds the document, the query, then the tokens that are fed.
 void logits(const std::shared_ptr<longhaul::Backend>& backend, const std::string& directory, const std::string& ids,
             int64_t document, int64_t query, const std::string& out);
+
+/// Answers of the model in `directory` to the documents in `path`, a JSON line each: tokens, and where float32 on the CPU
+/// was asked for as well its tokens, the errors of bfloat16's logits and the share of common choices. A rank is a thread.
+void answers(const std::string& directory, const std::string& path, const std::function<std::shared_ptr<longhaul::Backend>()>& gpu);
 
 }  // namespace bench
