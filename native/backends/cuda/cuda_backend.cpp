@@ -5,6 +5,7 @@
 #include "attention.h"
 #include "attention_plain.h"
 #include "check.h"
+#include "devices.h"
 #include "gemm.h"
 #include "linear.h"
 #include "memory.h"
@@ -264,31 +265,6 @@ class CudaBackend final : public Backend {
   Step recorded_;              // of the step being captured
 };
 
-/// Index of the GPU that the options mean; what is missing otherwise.
-int find_device(const DeviceOptions& options, std::vector<std::string>& missing) {
-  int driver = 0, count = 0;
-  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
-    missing.emplace_back("the NVIDIA driver (libcuda.so.1); install it");
-    return 0;
-  }
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status != cudaSuccess || count == 0) {
-    missing.push_back(std::string("a GPU that the NVIDIA driver shows to this process (") + cudaGetErrorString(status) +
-                      "); check nvidia-smi and CUDA_VISIBLE_DEVICES");
-    return 0;
-  }
-  const auto index = static_cast<int>(options.device % count);
-  cudaDeviceProp properties;
-  if (cudaGetDeviceProperties(&properties, index) != cudaSuccess) {
-    missing.push_back("GPU " + std::to_string(index) + ": its properties cannot be read; restart the driver");
-  } else if (properties.major != 9 || properties.minor != 0) {
-    missing.push_back("a GPU of compute capability 9.0 (H100, H200): GPU " + std::to_string(index) + " is an " + properties.name +
-                      " of compute capability " + std::to_string(properties.major) + "." + std::to_string(properties.minor) +
-                      "; use --backend cpu there");
-  }
-  return index;
-}
-
 }  // namespace
 
 std::shared_ptr<Backend> make(const DeviceOptions& options) {
@@ -296,36 +272,6 @@ std::shared_ptr<Backend> make(const DeviceOptions& options) {
   const int index = find_device(options, missing);
   if (!missing.empty()) throw EngineError("unsupported", "the CUDA backend needs " + missing.front());
   return std::make_shared<CudaBackend>(index, options.cublas_lt);
-}
-
-Report probe(const DeviceOptions& options) {
-  Report report;
-  const int index = find_device(options, report.missing);
-  try {
-    report.cublas_lt = CublasLt::open(options.cublas_lt).source;
-  } catch (const EngineError& error) {
-    report.missing.emplace_back(error.what());
-  }
-  if (!report.missing.empty()) return report;
-  try {
-    CudaBackend backend(index, options.cublas_lt);
-    report.description = backend.description();
-    // One product through cuBLASLt and back: 16 ones times 16 ones.
-    constexpr int64_t n = 16;
-    const std::vector<float> ones(n * n, 1.f);
-    const HostTensor tensor{ones.data(), DType::F32, n, n};
-    const Backend::LinearPart part{tensor, nullptr};
-    const LinearPtr weight = backend.load_linear(std::span(&part, 1));
-    const BufferPtr x = backend.load_table(tensor), y = backend.allocate(n * n * 2);
-    backend.gemm({x->data(), n, n, n}, *weight, {y->data(), n, n, n}, false);
-    std::vector<float> out(n * n);
-    backend.download_float({y->data(), n, n, n}, out.data());
-    if (std::any_of(out.begin(), out.end(), [](float value) { return value != 16.f; }))
-      report.missing.emplace_back("a GPU that computes rightly: a product of ones came out as " + std::to_string(out[0]) + " instead of 16");
-  } catch (const EngineError& error) {
-    report.missing.emplace_back(std::string("a GPU that works: ") + error.what());
-  }
-  return report;
 }
 
 }  // namespace longhaul::cuda
