@@ -97,10 +97,11 @@ export class Access {
     if (hash === undefined) return this.describe(this.open);
     if (!this.sessions.mayTry(request.ip))
       throw new AccessError('TOO_MANY_TRIES', 429, 'too many wrong passwords; wait a minute');
-    if (!(await verifyPassword(password, hash))) {
-      this.sessions.failed(request.ip);
+    // Counted before it is looked at, so that tries at the same time count too.
+    this.sessions.tried(request.ip);
+    if (!(await verifyPassword(password, hash)))
       throw new AccessError('WRONG_PASSWORD', 401, 'that is not the password');
-    }
+    this.sessions.forgive(request.ip);
     const { id, session } = this.sessions.open();
     const secure = dashboardUrl?.startsWith('https:') ?? false;
     void reply.setCookie(COOKIE, id, { path: '/', httpOnly: true, sameSite: 'strict', secure });

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 
 const LIFE_MS = 12 * 3600 * 1000;
 const MAX_SESSIONS = 1000;
-/** Failed logins that an address may have in a minute. */
+/** Wrong passwords that are taken from an address in a minute. */
 const TRIES = 10;
 const TRIES_MS = 60_000;
 
@@ -18,7 +18,7 @@ const token = (): string => randomBytes(32).toString('base64url');
 /** In memory: after a restart people sign in again. */
 export class Sessions {
   private readonly sessions = new Map<string, LoginSession>();
-  private readonly failures = new Map<string, { count: number; since: number }>();
+  private readonly tries = new Map<string, { count: number; since: number }>();
 
   open(): { id: string; session: LoginSession } {
     const id = token();
@@ -44,14 +44,19 @@ export class Sessions {
   }
 
   mayTry(address: string): boolean {
-    const failed = this.failures.get(address);
-    return failed === undefined || failed.count < TRIES || Date.now() - failed.since > TRIES_MS;
+    const before = this.tries.get(address);
+    return before === undefined || before.count < TRIES || Date.now() - before.since > TRIES_MS;
   }
 
-  failed(address: string): void {
+  tried(address: string): void {
     const now = Date.now();
-    for (const [known, { since }] of this.failures) if (now - since > TRIES_MS) this.failures.delete(known);
-    const before = this.failures.get(address) ?? { count: 0, since: now };
-    this.failures.set(address, { ...before, count: before.count + 1 });
+    for (const [known, { since }] of this.tries) if (now - since > TRIES_MS) this.tries.delete(known);
+    const before = this.tries.get(address) ?? { count: 0, since: now };
+    this.tries.set(address, { ...before, count: before.count + 1 });
+  }
+
+  /** It knew the password after all. */
+  forgive(address: string): void {
+    this.tries.delete(address);
   }
 }

@@ -144,5 +144,5 @@ export function makePlan(paths: Layout, kept: Kept, options: StackOptions, redis
     survivorMs: 0,
     stopMs: 5_000,
   };
-  return { version: 1, ...kept, settings, groups: [redis, s3, aggregator, cohort, dashboard] };
+  return { version: 1, ...kept, settings, groups: [redis, s3, aggregator, dashboard, cohort] };
 }

@@ -258,12 +258,21 @@ test('Bull Board shows the queues behind the same login, and changes them only w
   expect(strangers.status).toBe(401);
   const locked = await context.request.get(`${dashboard.url}/queues-unlocked`);
   expect(locked.status()).toBe(403);
+  const change = async (board: string, what: string) => {
+    const [cookie] = await context.cookies();
+    const headers = { cookie: `${cookie?.name}=${cookie?.value}`, origin: dashboard.url };
+    const path = `${dashboard.url}/${board}/api/queues/documents/${what}`;
+    return (await fetch(path, { method: 'PUT', headers })).status;
+  };
+  expect(await change('queues', 'pause')).toBe(405);
+  expect(await change('queues-unlocked', 'pause')).toBe(403);
   await visit('/board');
   await expectAccessible(page, 'queues');
   await page.getByRole('button', { name: 'Unlock changes' }).click();
   await dialog().getByRole('button', { name: 'Unlock for ten minutes' }).click();
   await page.getByRole('link', { name: 'Open it unlocked' }).waitFor();
   expect((await context.request.get(`${dashboard.url}/queues-unlocked`)).status()).toBe(200);
+  expect(await change('queues-unlocked', 'resume')).toBe(200);
   await page.getByRole('button', { name: 'Lock again' }).click();
   await page.getByRole('button', { name: 'Unlock changes' }).waitFor();
   expect((await context.request.get(`${dashboard.url}/queues-unlocked`)).status()).toBe(403);

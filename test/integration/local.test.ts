@@ -86,7 +86,7 @@ describe('longhaul local', () => {
     }
 
     const all = identities();
-    expect(all).toHaveLength(6);
+    expect(all).toHaveLength(7);
     const second = await up();
     expect(second).toMatchObject({ code: 0 });
     expect(second.err).toContain('is up already; nothing was done');
@@ -97,13 +97,14 @@ describe('longhaul local', () => {
 
     const seen = await status();
     expect(seen).toMatchObject({ state: 'up', cohort: 'READY' });
+    expect((await fetch(String(seen.dashboard))).status).toBe(200);
     expect(seen.processes.map((p) => [p.name, p.alive, p.restarts])).toEqual(
-      ['redis', 's3', 'aggregator', 'rank-0', 'rank-1'].map((name) => [name, true, 0]),
+      ['redis', 's3', 'aggregator', 'dashboard', 'rank-0', 'rank-1'].map((name) => [name, true, 0]),
     );
 
     const ended = await local('down');
     expect(ended.out.match(/stopped [\w-]+/g)).toEqual(
-      ['rank-0', 'rank-1', 'aggregator', 's3', 'redis'].map((name) => `stopped ${name}`),
+      ['rank-0', 'rank-1', 'dashboard', 'aggregator', 's3', 'redis'].map((name) => `stopped ${name}`),
     );
     expect(all.some(isAlive)).toBe(false);
     expect(existsSync(join(dir, 'local.json'))).toBe(false);
@@ -147,7 +148,8 @@ describe('longhaul local', () => {
       now = await status();
     }
     for (const name of ['rank-0', 'rank-1']) expect(pid(now, name)).not.toBe(pid(before, name));
-    for (const name of ['redis', 's3', 'aggregator']) expect(pid(now, name)).toBe(pid(before, name));
+    for (const name of ['redis', 's3', 'aggregator', 'dashboard'])
+      expect(pid(now, name)).toBe(pid(before, name));
   });
 
   test('up that cannot succeed says why and leaves nothing', async () => {

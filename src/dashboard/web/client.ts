@@ -53,6 +53,12 @@ function remember(session: Session): Session {
 }
 
 export const readSession = async (): Promise<Session> => remember(await get<Session>('/api/session'));
+/** After a stream was refused: whether that was because the session has ended. */
+export async function checkSession(): Promise<void> {
+  const session = await readSession().catch(() => undefined);
+  if (session?.signedIn === false) onSignedOut();
+}
+
 export const signIn = async (password: string): Promise<Session> =>
   remember(await post<Session>('/api/login', { password }));
 export const signOut = async (): Promise<Session> => remember(await post<Session>('/api/logout'));

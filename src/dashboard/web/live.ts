@@ -1,6 +1,7 @@
 /** The values that the server keeps telling; components follow single keys. */
 import { useEffect, useState } from 'preact/hooks';
 import type { LiveMessage, LiveValues } from '../api.js';
+import { checkSession } from './client.js';
 
 export type Connection = 'connecting' | 'live' | 'lost';
 
@@ -55,7 +56,9 @@ function connect(): void {
     // The browser tries again by itself, unless the server refused: then the session may have ended.
     if (events.readyState === EventSource.CLOSED && source === events) {
       setTimeout(() => {
-        if (source === events) connect();
+        if (source !== events) return;
+        connect();
+        void checkSession();
       }, 2000);
     }
   };
