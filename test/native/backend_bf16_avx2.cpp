@@ -4,6 +4,8 @@
 #define LONGHAUL_ROWS 6
 #define LONGHAUL_LANE_ROWS 4
 #define LONGHAUL_BF16
+#define LONGHAUL_BLOCK_ROWS 96
+#define LONGHAUL_BLOCK_DEPTH 256
 #define LONGHAUL_KERNELS_NAME "bf16 products in loops"
 #include "backends/cpu/kernel_table.h"
 

@@ -115,6 +115,33 @@ TEST("backend gemm: bfloat16 and float16 weights, also at odd addresses, are con
   });
 }
 
+TEST("backend gemm: weights kept as bfloat16 give the bits of the same weights in float32, for few rows and many") {
+  each_backend([](Backend& backend) {
+    Random random(7);
+    for (auto [n, k] : {std::pair<int64_t, int64_t>{1, 1}, {33, 64}, {70, 401}, {40, 777}}) {
+      auto w = random.many(n * k);
+      const auto b = random.many(n);
+      std::vector<uint16_t> halves;
+      for (float& value : w) {
+        halves.push_back(bf16(value));
+        value = std::bit_cast<float>(static_cast<uint32_t>(halves.back()) << 16);
+      }
+      const HostTensor wide = tensor(w, n, k), kept{halves.data(), DType::BF16, n, k}, bias = tensor(b, 1, n);
+      const Backend::LinearPart wide_part{wide, &bias}, part{kept, &bias};
+      const LinearPtr whole = backend.load_linear({&wide_part, 1}), half = backend.load_linear({&part, 1});
+      for (int64_t m : {1, 2, 3, 5, 16, 17, 97, 205}) {
+        if (m > 20 && n * k > 20000) continue;  // keeps the sanitized run short
+        for (bool accumulate : {false, true}) {
+          Rows x(random, m, k), want(random, m, n), got = want;
+          backend.gemm(x.view(), *whole, want.view(), accumulate);
+          backend.gemm(x.view(), *half, got.view(), accumulate);
+          CHECK(got.data == want.data);
+        }
+      }
+    }
+  });
+}
+
 TEST("backend gemm: the same bits from every number of threads and from every call") {
   for (const Table& table : tables()) {
     if (!table.present) continue;
@@ -139,6 +166,7 @@ TEST("backend gemm: the same bits from every number of threads and from every ca
 TEST("backend gemm: bfloat16 products round both sides to bfloat16 and nothing else") {
   std::vector<std::shared_ptr<Backend>> backends;
   if (cpu::has_isa(Isa::Avx2)) backends.push_back(cpu::backend_with_kernels(cpu::bf16_loop_kernels(), 2));
+  if (cpu::has_amx()) backends.push_back(cpu::backend_with_kernels(cpu::avx512_bf16_kernels(), 2));
   if (cpu::has_bf16()) backends.push_back(make_cpu_backend({2, Isa::Auto, Precision::Bf16}));
   else CHECK_THROWS(EngineError, "unsupported", make_cpu_backend({1, Isa::Auto, Precision::Bf16}));
   CHECK_THROWS(EngineError, "unsupported", make_cpu_backend({1, Isa::Avx2, Precision::Bf16}));
@@ -149,7 +177,7 @@ TEST("backend gemm: bfloat16 products round both sides to bfloat16 and nothing e
   for (const auto& backend : backends) {
     CHECK(backend->description().find("bf16 products") != std::string::npos);
     Random random(6);
-    for (auto [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 33, 7}, {5, 64, 64}, {130, 70, 701}}) {
+    for (auto [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{1, 33, 7}, {5, 64, 64}, {20, 33, 96}, {33, 32, 1100}, {130, 70, 701}}) {
       auto w = random.many(n * k);
       const auto bias = random.many(n);
       const HostTensor weight = tensor(w, n, k), offset = tensor(bias, 1, n);

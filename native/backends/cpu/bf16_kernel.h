@@ -1,7 +1,7 @@
-// The register-blocked product with bfloat16 inputs and float32 sums: vdpbf16ps.
+// Rows as pairs of bfloat16, and the register-blocked product of such pairs with float32 sums: vdpbf16ps.
 //
 // Included only where LONGHAUL_BF16 is defined. Compiled without AVX512_BF16 it computes the same in
-// plain loops, for tests.
+// plain loops, for tests; with AMX, amx_kernel.h has the product.
 #pragma once
 
 #include "matmul_kernel.h"
@@ -27,8 +27,13 @@ void to_bf16(const float* x, int64_t n, uint32_t* out) {
   for (; i < n; i += 2) out[i / 2] = bf16_pair(x[i], i + 1 < n ? x[i + 1] : 0.f);
 }
 
-typedef Bits LooseBits __attribute__((aligned(4), may_alias));
+#if defined(__AMX_BF16__)
+}  // namespace
 
+#include "amx_kernel.h"
+
+namespace {
+#else
 /// sum += the products of both halves of a with those of b, lane by lane.
 LONGHAUL_INLINE void add_pairs(uint32_t a, const uint32_t* b, Vec& sum) {
   const Bits pairs = *reinterpret_cast<const LooseBits*>(b);
@@ -70,21 +75,20 @@ LONGHAUL_INLINE void bf16_rows(int64_t rows, const uint32_t* a, int64_t lda, int
 }
 
 /// As Kernels::multiply_bf16.
-void multiply_bf16(const uint32_t* a, int64_t lda, int64_t rows, int64_t pairs, const uint32_t* b, int64_t panel_stride,
-                   int64_t n, float* c, int64_t ldc, const float* bias, bool accumulate) {
+void multiply_bf16(const uint32_t* a, int64_t lda, int64_t rows, int64_t pairs, const uint32_t* b, int64_t n, float* c,
+                   int64_t ldc, const float* bias, bool accumulate) {
   float tile[MR * NR];  // [height, NR]
-  for (int64_t j = 0; j < n; j += NR, b += panel_stride) {
-    const int64_t width = n - j < NR ? n - j : NR;
-    for (int64_t i = 0; i < rows; i += MR) {
-      const int64_t height = rows - i < MR ? rows - i : MR;
-      bf16_rows<MR>(height, a + i * lda, lda, pairs, b, tile, NR);
-      for (int64_t r = 0; r < height; ++r) {
-        float* to = c + (i + r) * ldc + j;
-        for (int64_t m = 0; m < width; ++m)
-          to[m] = tile[r * NR + m] + (bias ? bias[j + m] : 0.f) + (accumulate ? to[m] : 0.f);
-      }
+  for (int64_t i = 0; i < rows; i += MR) {
+    const int64_t height = rows - i < MR ? rows - i : MR;
+    bf16_rows<MR>(height, a + i * lda, lda, pairs, b, tile, NR);
+    for (int64_t r = 0; r < height; ++r) {
+      float* to = c + (i + r) * ldc;
+      for (int64_t m = 0; m < n; ++m)
+        to[m] = tile[r * NR + m] + (bias ? bias[m] : 0.f) + (accumulate ? to[m] : 0.f);
     }
   }
 }
+
+#endif
 
 }  // namespace

@@ -40,4 +40,10 @@ void convert_row(const HostTensor& tensor, int64_t row, float* out) {
   }
 }
 
+uint32_t to_bf16(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  if (std::isnan(x)) return bits >> 16 | 64u;
+  return (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+}
+
 }  // namespace longhaul::cpu

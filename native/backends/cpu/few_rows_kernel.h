@@ -143,10 +143,18 @@ LONGHAUL_INLINE float dot(const float* q, const float* k, int64_t d) {
   return total;
 }
 
+/// Rows are parts of longer ones, which the processor's own prefetching does not foresee.
+LONGHAUL_INLINE void prefetch_rows(const float* x, int64_t ldx, int64_t rows, int64_t d) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < d; i += 16) __builtin_prefetch(x + r * ldx + i);
+}
+constexpr int64_t kAhead = 8;  // rows
+
 void dots(const float* q, int64_t ldq, int64_t rows, const float* k, int64_t ldk, int64_t keys,
           int64_t d, float* s, int64_t lds) {
   int64_t j = 0;
   for (; j + 4 <= keys; j += 4, k += 4 * ldk) {
+    prefetch_rows(k + kAhead * ldk, ldk, 4, d);
     int64_t r = 0;
     for (; r + 2 <= rows; r += 2) dot_four_keys<2>(q + r * ldq, ldq, k, ldk, d, s + r * lds + j, lds);
     if (r < rows) dot_four_keys<1>(q + r * ldq, ldq, k, ldk, d, s + r * lds + j, lds);
@@ -165,6 +173,7 @@ LONGHAUL_INLINE void weigh_columns(const float* p, int64_t ldp, const float* v, 
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) load(out + r * ldo + n * W, sum[r][n]);
   for (int64_t j = 0; j < keys; ++j, v += ldv) {
+    prefetch_rows(v + kAhead * ldv, ldv, 1, N * W);
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) {
       load(v + n * W, x);

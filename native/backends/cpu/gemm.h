@@ -8,13 +8,9 @@ namespace longhaul::cpu {
 /// out [T, out] (+)= x [T, in] * W^T + bias, split over the threads. No overlap of x and out.
 void gemm(Context& context, const Matrix& x, const PackedLinear& weight, const Matrix& out, bool accumulate);
 
-/// The part of it that one worker does: rows [first, first + rows), rows <= kGemmRows, and panels
+/// The part of it that one worker does: rows [first, first + rows), rows <= kernels.block_rows, and panels
 /// [panel, panel + panels).
 void gemm_part(const Kernels& kernels, Scratch& scratch, const Matrix& x, int64_t first, int64_t rows,
                const PackedLinear& weight, int64_t panel, int64_t panels, const Matrix& out, bool accumulate);
-
-/// Rows of a block. A multiple of every register tile's rows, so that how the work is split over
-/// threads does not change a single bit of the result.
-constexpr int64_t kGemmRows = 96;
 
 }  // namespace longhaul::cpu

@@ -1,6 +1,7 @@
 // Included once by each kernels_*.cpp, which defines LONGHAUL_WIDTH (floats in a vector),
-// LONGHAUL_ROWS and LONGHAUL_LANE_ROWS (rows of the register tiles of linear layers and of attention)
-// and LONGHAUL_KERNELS_NAME first, and LONGHAUL_BF16 for bfloat16 products.
+// LONGHAUL_ROWS and LONGHAUL_LANE_ROWS (rows of the register tiles of linear layers and of attention),
+// LONGHAUL_BLOCK_ROWS and LONGHAUL_BLOCK_DEPTH (Kernels::block_rows, block_depth) and
+// LONGHAUL_KERNELS_NAME first, and LONGHAUL_BF16 for bfloat16 products.
 #pragma once
 
 #include "attention_kernel.h"
@@ -14,8 +15,11 @@
 
 namespace {
 
+static_assert(LONGHAUL_BLOCK_ROWS % MR == 0, "how rows are split over threads must not change their tiles");
+
 constexpr longhaul::cpu::Kernels kernel_table = {
-    LONGHAUL_KERNELS_NAME, MR, NR, multiply, AR, pack_values, attend, softmax_step, dots, weigh,
+    LONGHAUL_KERNELS_NAME, MR, NR, LONGHAUL_BLOCK_ROWS, LONGHAUL_BLOCK_DEPTH,
+    multiply<float>, multiply<uint32_t>, widen, AR, pack_values, attend, softmax_step, dots, weigh,
     rmsnorm, rotate, silu, swiglu, scale_row, exp_row,
 #if defined(LONGHAUL_BF16)
     to_bf16, multiply_bf16,

@@ -31,17 +31,27 @@ struct KeyBlock {
   int64_t size;
 };
 
+/// Products of bfloat16 take so many pairs at a time; what is missing is zero.
+constexpr int64_t kPairs = 16;
+
 struct Kernels {
   const char* name;
   int64_t rows;     // MR: rows of the register tile of `multiply`
   int64_t columns;  // NR: columns of that tile = width of a panel of B = lanes of `attend`
 
-  /// c [rows, n] (+)= a [rows, k] * B [k, n] + bias [n]; bias may be null.
-  /// B comes in panels of NR columns, each [k, NR] dense, `panel_stride` floats apart. The last
-  /// panel is always NR wide in memory; only its first n mod NR columns are written to c.
-  void (*multiply)(const float* a, int64_t lda, int64_t rows, int64_t k, const float* b,
-                   int64_t panel_stride, int64_t n, float* c, int64_t ldc, const float* bias,
-                   bool accumulate);
+  int64_t block_rows;   // rows of x and columns of it that are worked on at once: what fits into the
+  int64_t block_depth;  // second-level cache. block_rows is a multiple of MR
+
+  /// c [rows, n] (+)= a [rows, k] * b [k, NR] + bias [NR]; n <= NR, bias may be null. Meanwhile fetches
+  /// the `next_bytes` bytes at `next` into the cache.
+  void (*multiply)(const float* a, int64_t lda, int64_t rows, int64_t k, const float* b, int64_t n, float* c,
+                   int64_t ldc, const float* bias, bool accumulate, const void* next, int64_t next_bytes);
+  /// The same bits where b is bfloat16: [ceil(k / 2), NR] pairs, the even row in the lower half of a
+  /// word. For few rows: each tile of them widens b again.
+  void (*multiply_pairs)(const float* a, int64_t lda, int64_t rows, int64_t k, const uint32_t* b, int64_t n, float* c,
+                         int64_t ldc, const float* bias, bool accumulate, const void* next, int64_t next_bytes);
+  /// Lines [lines, NR] of such pairs -> out [2 * lines, NR].
+  void (*widen)(const uint32_t* pairs, int64_t lines, float* out);
 
   int64_t lane_rows;  // AR: rows of the register tiles of `attend`
   /// v [keys, d], rows `ldv` apart -> KeyBlock::values.
@@ -81,15 +91,16 @@ struct Kernels {
   /// Null unless the table multiplies linear layers in bfloat16.
   /// x [n] -> out [ceil(n / 2)]: pairs of bfloat16, rounded to nearest even.
   void (*to_bf16)(const float* x, int64_t n, uint32_t* out);
-  /// As `multiply`, with a [rows, pairs] and panels [pairs, NR] of such pairs; lda and panel_stride
-  /// count pairs. Sums are float32.
-  void (*multiply_bf16)(const uint32_t* a, int64_t lda, int64_t rows, int64_t pairs, const uint32_t* b,
-                        int64_t panel_stride, int64_t n, float* c, int64_t ldc, const float* bias, bool accumulate);
+  /// c [rows, n] (+)= a [rows, pairs] * b [pairs, NR] + bias [NR], of such pairs, lda in words; sums are
+  /// float32. pairs is a multiple of kPairs.
+  void (*multiply_bf16)(const uint32_t* a, int64_t lda, int64_t rows, int64_t pairs, const uint32_t* b, int64_t n,
+                        float* c, int64_t ldc, const float* bias, bool accumulate);
 };
 
 const Kernels& portable_kernels();
 const Kernels& avx2_kernels();    // x86-64 only
 const Kernels& avx512_kernels();  // x86-64 only
 const Kernels& avx512_bf16_kernels();  // x86-64 only
+const Kernels& amx_kernels();          // x86-64 only
 
 }  // namespace longhaul::cpu

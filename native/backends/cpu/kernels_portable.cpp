@@ -2,6 +2,8 @@
 #define LONGHAUL_WIDTH 4
 #define LONGHAUL_ROWS 6
 #define LONGHAUL_LANE_ROWS 4
+#define LONGHAUL_BLOCK_ROWS 192
+#define LONGHAUL_BLOCK_DEPTH 256
 #define LONGHAUL_KERNELS_NAME "portable"
 #include "kernel_table.h"
 

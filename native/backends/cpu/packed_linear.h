@@ -13,20 +13,24 @@ class PackedLinear final : public Linear {
 
   int64_t in() const override { return in_; }
   int64_t out() const override { return out_; }
+  /// Whether the weights are kept as bfloat16: where the checkpoint has them so, which loses nothing,
+  /// and for kernels that multiply bfloat16.
+  bool paired() const { return paired_; }
   /// Panel p: [in, panel_columns], the weights of outputs p * panel_columns and on, zero padded.
   const float* panel(int64_t p) const { return panels_->floats() + p * in_ * panel_columns_; }
-  /// The same as pairs of bfloat16 along `in`, [pairs(), panel_columns]: what kernels with
-  /// multiply_bf16 read in its place.
-  const uint32_t* bf16_panel(int64_t p) const {
+  /// The same of paired weights: [pairs(), panel_columns], two neighbours along `in` in a word, the
+  /// first in the lower half. What is missing in the last ones is zero.
+  const uint32_t* paired_panel(int64_t p) const {
     return static_cast<const uint32_t*>(panels_->data()) + p * pairs() * panel_columns_;
   }
-  int64_t pairs() const { return (in_ + 1) / 2; }
+  int64_t pairs() const { return round_up(in_, 2 * kPairs) / 2; }
   int64_t panels() const { return (out_ + panel_columns_ - 1) / panel_columns_; }
   /// [out rounded up to whole panels], or null.
   const float* bias() const { return bias_ ? bias_->floats() : nullptr; }
 
  private:
   int64_t in_ = 0, out_ = 0, panel_columns_;
+  bool paired_;
   std::unique_ptr<AlignedBuffer> panels_, bias_;
 };
 

@@ -23,16 +23,16 @@ uint32_t sort_key(float score) {
 void retaining_scores(Context& context, const Matrix& qkv, const PackedLinear& fc1, const PackedLinear& fc2,
                       float* scores) {
   require(qkv.columns == fc1.in() && fc1.out() == fc2.in(), "retaining_scores: qkv, fc1 and fc2 differ in shape");
-  const int64_t n = qkv.rows, width = fc1.out(), heads = fc2.out();
+  const int64_t n = qkv.rows, width = fc1.out(), heads = fc2.out(), most = context.kernels.block_rows;
   const double work = 2.0 * static_cast<double>(n) * static_cast<double>(qkv.columns * width);
   // Block by block, so that the hidden layer [T, R] is never held whole.
-  const int64_t size = kGemmRows * (width + heads);
+  const int64_t size = most * (width + heads);
   float* hidden = context.shared.floats(size * context.pool.threads());
-  context.pool.run((n + kGemmRows - 1) / kGemmRows, work > kWorthWaking, [&](int64_t item, int worker) {
-    const int64_t first = item * kGemmRows, rows = std::min(kGemmRows, n - first);
+  context.pool.run((n + most - 1) / most, work > kWorthWaking, [&](int64_t item, int worker) {
+    const int64_t first = item * most, rows = std::min(most, n - first);
     Scratch& scratch = context.scratch[static_cast<size_t>(worker)];
     const Matrix middle{hidden + worker * size, rows, width, width};                        // [rows, R]
-    const Matrix block{hidden + worker * size + kGemmRows * width, rows, heads, heads};     // [rows, NK]
+    const Matrix block{hidden + worker * size + most * width, rows, heads, heads};     // [rows, NK]
     const Matrix x{row(qkv, first), rows, qkv.columns, qkv.stride};
     gemm_part(context.kernels, scratch, x, 0, rows, fc1, 0, fc1.panels(), middle, false);
     context.kernels.silu(row(middle, 0), rows * width);
@@ -58,10 +58,11 @@ void query_scores(Context& context, const float* mean, const Matrix& keys, const
                   int64_t stride) {
   const int64_t d = heads.dimension, n = keys.rows;
   require(n <= stride && keys.columns == heads.key_value * d, "query_scores: keys differ in shape from the heads");
-  const int64_t pieces = (n + kGemmRows - 1) / kGemmRows;
+  constexpr int64_t kPiece = 96;  // keys
+  const int64_t pieces = (n + kPiece - 1) / kPiece;
   const double work = 2.0 * static_cast<double>(n) * static_cast<double>(keys.columns);
   context.pool.run(pieces, work > kWorthWaking, [&](int64_t piece, int) {
-    const int64_t first = piece * kGemmRows, rows = std::min(kGemmRows, n - first);
+    const int64_t first = piece * kPiece, rows = std::min(kPiece, n - first);
     for (int64_t h = 0; h < heads.key_value; ++h)
       context.kernels.dots(mean + h * d, d, 1, row(keys, first) + h * d, keys.stride, rows, d,
                            scores + h * stride + first, stride);

@@ -19,6 +19,7 @@ constexpr int64_t W = LONGHAUL_WIDTH;
 typedef float Vec __attribute__((vector_size(W * 4)));
 typedef uint32_t Bits __attribute__((vector_size(W * 4)));
 typedef float LooseVec __attribute__((vector_size(W * 4), aligned(4), may_alias));
+typedef Bits LooseBits __attribute__((aligned(4), may_alias));
 
 LONGHAUL_INLINE void load(const float* p, Vec& v) { v = *reinterpret_cast<const LooseVec*>(p); }
 LONGHAUL_INLINE void store(float* p, const Vec& v) { *reinterpret_cast<LooseVec*>(p) = v; }
