@@ -55,14 +55,15 @@ std::vector<float> numbers(int64_t n) {
 }
 
 void bench_gemm(Backend& backend, int64_t m, int64_t n, int64_t k) {
-  auto x = numbers(m * k);
+  const BufferPtr x = backend.allocate(static_cast<size_t>(m * k) * sizeof(float));
+  const BufferPtr out = backend.allocate(static_cast<size_t>(m * n) * sizeof(float));
+  backend.upload(x->data(), numbers(m * k).data(), x->bytes());
   std::vector<uint16_t> w;  // as checkpoints have them
   for (float value : numbers(n * k)) w.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
-  std::vector<float> out(static_cast<size_t>(m * n));
   const HostTensor weight{w.data(), DType::BF16, n, k};
   const Backend::LinearPart part{weight};
   const LinearPtr linear = backend.load_linear({&part, 1});
-  const Time time = best_time([&] { backend.gemm({x.data(), m, k, k}, *linear, {out.data(), m, n, n}, false); });
+  const Time time = best_time([&] { backend.gemm({x->data(), m, k, k}, *linear, {out->data(), m, n, n}, false); });
   report("gemm " + std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k),
          2.0 * static_cast<double>(m * n * k), 2.0 * static_cast<double>(n * k), time);
 }

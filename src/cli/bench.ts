@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import {
   benchCpu,
   benchMethods,
@@ -6,6 +6,7 @@ import {
   describeCell,
   type BenchMethod,
 } from '../gpu-worker/bench/measure.js';
+import type { Precision } from '../gpu-worker/engine/engine.js';
 import { shutdownSignal } from '../platform/shutdown.js';
 
 interface BenchFlags {
@@ -14,6 +15,7 @@ interface BenchFlags {
   ranks: number[];
   threads: number[];
   tokens: number[];
+  precision: Precision;
   json?: boolean;
 }
 
@@ -44,6 +46,11 @@ export function benchCommand(): Command {
     .option('--ranks <n,...>', 'processes over tcp; one rank runs full alone', numbers, [1, 2, 4])
     .option('--threads <n,...>', 'threads of each rank', numbers, [1])
     .option('--tokens <n,...>', 'lengths of documents', numbers, [2048, 4096, 8192, 16384, 32768])
+    .addOption(
+      new Option('--precision <name>', 'what linear layers multiply')
+        .choices(['float32', 'bf16'])
+        .default('float32'),
+    )
     .option('--json', 'one JSON object per cell and line')
     .action(async ({ model, json, ...flags }: BenchFlags) => {
       const { signal, dispose } = shutdownSignal();

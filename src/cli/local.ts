@@ -29,6 +29,7 @@ interface UpFlags {
   ranks: number;
   backend: Settings['backend'];
   threads?: number;
+  cpuPrecision?: Settings['cpuPrecision'];
   model: string;
   headsFile?: string;
   timeout: number;
@@ -51,6 +52,12 @@ export function localCommand(): Command {
       new Option('--backend <name>', 'what computes').choices(['cpu', 'cuda', 'auto']).default('cpu'),
     )
     .option('--threads <number>', 'compute threads of each rank; default: the cores, shared out', wholeNumber)
+    .addOption(
+      new Option('--cpu-precision <name>', "what the CPU's linear layers multiply").choices([
+        'float32',
+        'bf16',
+      ]),
+    )
     .option('--model <directory>', 'model directory', join(packageRoot, 'models', 'demo'))
     .option('--heads-file <file>', 'retaining heads, when not in the model directory')
     .option('--timeout <seconds>', 'how long to wait until everything serves', wholeNumber, 300)
@@ -64,6 +71,7 @@ export function localCommand(): Command {
           ranks: flags.ranks,
           backend: flags.backend,
           threads: flags.threads ?? Math.max(1, Math.floor(availableParallelism() / flags.ranks)),
+          cpuPrecision: flags.cpuPrecision,
           modelDir: flags.model,
           headsFile: flags.headsFile,
           profile: flags.profile ?? 'normal',

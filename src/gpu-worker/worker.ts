@@ -31,10 +31,20 @@ export async function runWorker(config: Config, logger: Logger, signal: AbortSig
     });
     const engine = Engine.create();
     releasers.add(() => within(engine.dispose(), config.timings.abort, undefined));
-    const { modelDir, headsFile, backend, threads, rank, ranks, host, port } = config;
+    const { modelDir, headsFile, backend, threads, cpuPrecision, rank, ranks, host, port } = config;
     const { gpu = rank, cudaLibrary, cublasLt } = config;
     const [facts, digests, tokenizer] = await Promise.all([
-      engine.load({ modelDir, headsFile, backend, threads, gpu, cudaLibrary, cublasLt, signal }),
+      engine.load({
+        modelDir,
+        headsFile,
+        backend,
+        threads,
+        precision: cpuPrecision,
+        gpu,
+        cudaLibrary,
+        cublasLt,
+        signal,
+      }),
       modelDigests(modelDir, headsFile, { signal }),
       rank === 0 ? loadTokenizer(modelDir) : undefined,
     ]);

@@ -12,6 +12,7 @@ export interface StackOptions {
   ranks: number;
   backend: Settings['backend'];
   threads: number;
+  cpuPrecision?: Settings['cpuPrecision'];
   modelDir: string;
   headsFile?: string;
   profile: TimingProfile;
@@ -77,6 +78,7 @@ export function settingsOf(kept: Kept, options: StackOptions): StackPlan['settin
     modelDir: options.modelDir,
     profile: options.profile,
   } satisfies Partial<Settings>;
+  if (options.cpuPrecision !== undefined) settings.cpuPrecision = options.cpuPrecision;
   if (options.headsFile !== undefined) settings.headsFile = options.headsFile;
   return settings;
 }

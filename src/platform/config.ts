@@ -40,6 +40,8 @@ const schema = z.strictObject({
   headsFile: z.string().optional(),
   backend: z.enum(['cpu', 'cuda', 'auto']).default('auto'),
   threads: z.coerce.number().int().min(1).max(512).default(1),
+  /** What the CPU backend's linear layers multiply. */
+  cpuPrecision: z.enum(['float32', 'bf16']).default('float32'),
   /** Which GPU a rank uses, counted modulo those that it sees; its rank unless given. */
   gpu: z.coerce.number().int().min(0).max(63).optional(),
   /** libapb_cuda.so and libcublasLt.so; found by themselves unless given. */

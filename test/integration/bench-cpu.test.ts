@@ -37,6 +37,19 @@ test('bench cpu measures each cell on rank processes and says where the time wen
   expect(apb?.communication).toBeGreaterThan(0);
 });
 
+test('bench cpu: bf16 products are what ran, or are refused with what the processor lacks', async () => {
+  const backends: string[] = [];
+  const cause = await benchCpu({
+    ...small,
+    methods: ['full'],
+    ranks: [1],
+    precision: 'bf16',
+    onResult: ({ backend }) => backends.push(backend),
+  }).catch((error: unknown) => error);
+  if (backends.length > 0) expect(backends[0]).toContain('bf16 products');
+  else expect(cause).toMatchObject({ code: 'CHECK_RANK', reason: 'ENGINE_UNSUPPORTED' });
+});
+
 test('bench cpu: a rank that cannot load the model ends the command with its error', async () => {
   const cause = await benchCpu({ ...small, methods: ['full'], modelDir: '/nowhere', ranks: [2] }).catch(
     (error: unknown) => error,

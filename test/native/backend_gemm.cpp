@@ -146,7 +146,7 @@ TEST("backend gemm: the same bits from every number of threads and from every ca
   for (const Table& table : tables()) {
     if (!table.present) continue;
     Random random(4);
-    const int64_t m = 210, n = 100, k = 90;
+    const int64_t m = 410, n = 40, k = 1050;  // the last rows alone would be few
     const auto w = random.many(n * k);
     const HostTensor weight = tensor(w, n, k);
     const Backend::LinearPart part{weight};

@@ -6,6 +6,7 @@
 namespace {
 
 static_assert(NR == 32, "two tiles of 16 columns");
+constexpr int64_t BF16_ROWS = 32;
 
 /// What ldtilecfg reads.
 struct TileConfig {

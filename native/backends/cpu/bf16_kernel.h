@@ -34,6 +34,8 @@ void to_bf16(const float* x, int64_t n, uint32_t* out) {
 
 namespace {
 #else
+constexpr int64_t BF16_ROWS = MR;
+
 /// sum += the products of both halves of a with those of b, lane by lane.
 LONGHAUL_INLINE void add_pairs(uint32_t a, const uint32_t* b, Vec& sum) {
   const Bits pairs = *reinterpret_cast<const LooseBits*>(b);

@@ -16,9 +16,11 @@ constexpr int64_t kPad = 16;
 void gemm_part(const Kernels& kernels, Scratch& scratch, const Matrix& x, int64_t first, int64_t rows,
                const PackedLinear& weight, int64_t panel, int64_t panels, const Matrix& out, bool accumulate) {
   const int64_t in = weight.in(), nr = kernels.columns, end = std::min(weight.panels(), panel + panels);
-  const int64_t blocks = rows <= kFewRows ? 1 : (in + kernels.block_depth - 1) / kernels.block_depth;
+  // By the rows of all blocks, so that no bit depends on where one ends.
+  const bool few = x.rows <= kFewRows;
+  const int64_t blocks = few ? 1 : (in + kernels.block_depth - 1) / kernels.block_depth;
   const int64_t depth = round_up((in + blocks - 1) / blocks, 2 * kPairs), stride = depth + kPad;
-  const bool halves = kernels.multiply_bf16 != nullptr, widened = weight.paired() && !halves && rows > kFewRows;
+  const bool halves = kernels.multiply_bf16 != nullptr, widened = weight.paired() && !halves && !few;
   float* block = scratch.floats(rows * stride + (widened ? depth * nr : 0));  // [rows, depth], padded
   float* wide = block + rows * stride;                                        // [depth, NR]
   auto* pairs = reinterpret_cast<uint32_t*>(block);                           // [rows, depth / 2], padded
@@ -62,21 +64,20 @@ void gemm_part(const Kernels& kernels, Scratch& scratch, const Matrix& x, int64_
 void gemm(Context& context, const Matrix& x, const PackedLinear& weight, const Matrix& out, bool accumulate) {
   require(x.columns == weight.in() && out.columns == weight.out() && x.rows == out.rows,
           "gemm: x, weight and out differ in shape");
-  const int64_t most = context.kernels.block_rows;
-  const int64_t row_blocks = (x.rows + most - 1) / most;
-  // Enough pieces that threads end together; with many row blocks every piece spans all columns.
-  const int64_t wanted = 4 * context.pool.threads();
+  const int64_t threads = context.pool.threads(), most = context.kernels.block_rows, step = context.kernels.rows;
+  // Row blocks of one size, as many for each thread; few of them are shared out by columns.
+  const int64_t wanted = x.rows <= most ? 1 : round_up((x.rows + most - 1) / most, threads);
+  const int64_t rows = std::max(step, round_up((x.rows + wanted - 1) / wanted, step));
+  const int64_t row_blocks = (x.rows + rows - 1) / rows;
   const int64_t column_blocks =
-      context.pool.threads() == 1 || row_blocks >= wanted
-          ? 1 : std::min(weight.panels(), (wanted + row_blocks - 1) / std::max<int64_t>(row_blocks, 1));
+      threads == 1 || row_blocks >= 2 * threads ? 1 : std::min(weight.panels(), 4 * threads / std::max<int64_t>(row_blocks, 1));
   const int64_t panels = (weight.panels() + column_blocks - 1) / column_blocks;
   const double work = 2.0 * static_cast<double>(x.rows) * static_cast<double>(weight.in() * weight.out());
   context.pool.run(row_blocks * column_blocks, work > kWorthWaking, [&](int64_t item, int worker) {
-    const int64_t first = item / column_blocks * most, panel = item % column_blocks * panels;
+    const int64_t first = item / column_blocks * rows, panel = item % column_blocks * panels;
     if (panel >= weight.panels()) return;
-    gemm_part(context.kernels, context.scratch[static_cast<size_t>(worker)], x, first,
-              std::min(most, x.rows - first), weight, panel, std::min(panels, weight.panels() - panel),
-              out, accumulate);
+    gemm_part(context.kernels, context.scratch[static_cast<size_t>(worker)], x, first, std::min(rows, x.rows - first),
+              weight, panel, std::min(panels, weight.panels() - panel), out, accumulate);
   });
 }
 

@@ -15,10 +15,15 @@
 
 namespace {
 
-static_assert(LONGHAUL_BLOCK_ROWS % MR == 0, "how rows are split over threads must not change their tiles");
+#if defined(LONGHAUL_BF16)
+constexpr int64_t TILE_ROWS = BF16_ROWS;
+#else
+constexpr int64_t TILE_ROWS = MR;
+#endif
+static_assert(LONGHAUL_BLOCK_ROWS % TILE_ROWS == 0, "how rows are split over threads must not change their tiles");
 
 constexpr longhaul::cpu::Kernels kernel_table = {
-    LONGHAUL_KERNELS_NAME, MR, NR, LONGHAUL_BLOCK_ROWS, LONGHAUL_BLOCK_DEPTH,
+    LONGHAUL_KERNELS_NAME, TILE_ROWS, NR, LONGHAUL_BLOCK_ROWS, LONGHAUL_BLOCK_DEPTH,
     multiply<float>, multiply<uint32_t>, widen, AR, pack_values, attend, softmax_step, dots, weigh,
     rmsnorm, rotate, silu, swiglu, scale_row, exp_row,
 #if defined(LONGHAUL_BF16)

@@ -36,11 +36,11 @@ constexpr int64_t kPairs = 16;
 
 struct Kernels {
   const char* name;
-  int64_t rows;     // MR: rows of the register tile of `multiply`
+  int64_t rows;     // of the register tile of linear layers
   int64_t columns;  // NR: columns of that tile = width of a panel of B = lanes of `attend`
 
   int64_t block_rows;   // rows of x and columns of it that are worked on at once: what fits into the
-  int64_t block_depth;  // second-level cache. block_rows is a multiple of MR
+  int64_t block_depth;  // second-level cache. block_rows is a multiple of rows
 
   /// c [rows, n] (+)= a [rows, k] * b [k, NR] + bias [NR]; n <= NR, bias may be null. Meanwhile fetches
   /// the `next_bytes` bytes at `next` into the cache.

@@ -1,6 +1,6 @@
 /** `longhaul bench cpu`: how fast rank processes read documents of random tokens. */
 import { ConfirmRanks } from '../check/confirm-ranks.js';
-import type { LayoutOptions, PhaseTimes } from '../engine/engine.js';
+import type { LayoutOptions, PhaseTimes, Precision } from '../engine/engine.js';
 
 export const benchMethods = ['full', 'star', 'apb', 'ring', 'ulysses'] as const;
 export type BenchMethod = (typeof benchMethods)[number];
@@ -34,6 +34,8 @@ export interface BenchOptions {
   ranks: number[];
   threads: number[];
   tokens: number[];
+  /** Of linear layers; float32 unless given. */
+  precision?: Precision;
   signal?: AbortSignal;
   onStart?: (cell: Cell, index: number, total: number) => void;
   onResult?: (result: CellResult) => void;
@@ -74,9 +76,19 @@ export async function benchCpu(options: BenchOptions): Promise<void> {
   }
 }
 
-async function runCell(cell: Cell, { modelDir, signal }: BenchOptions): Promise<CellResult> {
+async function runCell(
+  cell: Cell,
+  { modelDir, precision = 'float32', signal }: BenchOptions,
+): Promise<CellResult> {
   const { method, ranks, threads, tokens } = cell;
-  const cohort = await ConfirmRanks.start({ ranks, modelDir, threads, timeoutMs, ...(signal && { signal }) });
+  const cohort = await ConfirmRanks.start({
+    ranks,
+    modelDir,
+    threads,
+    precision,
+    timeoutMs,
+    ...(signal && { signal }),
+  });
   try {
     const random = randomTokens(cohort.vocabulary);
     const layout: LayoutOptions = {

@@ -1,8 +1,16 @@
-import type { BackendName, LayoutOptions, PhaseTimes } from '../engine/engine.js';
+import type { BackendName, LayoutOptions, PhaseTimes, Precision } from '../engine/engine.js';
 
 /** Requests to a rank process of `engine confirm` and `bench cpu` over Node's IPC channel: each has one reply. */
 export type ToConfirmRank =
-  | { kind: 'start'; rank: number; ranks: number; modelDir: string; threads: number; backend: BackendName }
+  | {
+      kind: 'start';
+      rank: number;
+      ranks: number;
+      modelDir: string;
+      threads: number;
+      backend: BackendName;
+      precision: Precision;
+    }
   | { kind: 'connect'; peers: string[]; secret: string }
   | {
       kind: 'answer';

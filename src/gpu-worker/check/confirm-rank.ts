@@ -14,8 +14,8 @@ function handler(engine: Engine): (request: ToConfirmRank) => Promise<FromConfir
     switch (request.kind) {
       case 'start': {
         rank = request.rank;
-        const { modelDir, threads, ranks, backend: name } = request;
-        const { backend, vocabulary } = await engine.load({ modelDir, threads, backend: name });
+        const { modelDir, threads, ranks, backend: name, precision } = request;
+        const { backend, vocabulary } = await engine.load({ modelDir, threads, backend: name, precision });
         const port = ranks > 1 ? await engine.listen('127.0.0.1') : 0;
         return { kind: 'started', backend, vocabulary, port };
       }

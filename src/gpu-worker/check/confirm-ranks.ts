@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { LonghaulError } from '../../platform/errors.js';
-import { planLayout, type BackendName, type LayoutOptions } from '../engine/engine.js';
+import { planLayout, type BackendName, type LayoutOptions, type Precision } from '../engine/engine.js';
 import type { FromConfirmRank, ToConfirmRank } from './confirm-messages.js';
 import { ended, forkRanks, RankError, together, watch } from './rank-process.js';
 
@@ -12,6 +12,8 @@ export interface ConfirmRanksOptions {
   threads: number;
   /** The CPU's unless given. */
   backend?: BackendName;
+  /** Of the CPU's linear layers; float32 unless given. */
+  precision?: Precision;
   /** The end of a document whose ranks all hang. */
   timeoutMs: number;
   signal?: AbortSignal;
@@ -52,7 +54,7 @@ export class ConfirmRanks {
     options.signal?.throwIfAborted();
     const cohort = new ConfirmRanks(options);
     try {
-      const { ranks, modelDir, threads, backend = 'cpu' } = options;
+      const { ranks, modelDir, threads, backend = 'cpu', precision = 'float32' } = options;
       const started = await cohort.ask('started', (rank) => ({
         kind: 'start',
         rank,
@@ -60,6 +62,7 @@ export class ConfirmRanks {
         modelDir,
         threads,
         backend,
+        precision,
       }));
       cohort.backend = started[0]?.backend ?? '';
       cohort.vocabulary = started[0]?.vocabulary ?? 0;

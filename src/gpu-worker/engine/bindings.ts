@@ -75,7 +75,7 @@ export interface LoadOptions extends CudaOptions {
   backend: BackendName;
   threads: number;
   isa?: 'auto' | 'portable' | 'avx2' | 'avx512';
-  /** What the CPU's linear layers multiply; float32 unless given. `bf16` needs AVX512_BF16, or the load fails. */
+  /** What the CPU's linear layers multiply; float32 unless given. `bf16` needs AMX or AVX512_BF16, or the load fails. */
   precision?: Precision;
 }
 
