@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <functional>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
@@ -27,16 +28,19 @@ struct Candidate {
   std::vector<double> gflops = {};
 };
 
-/// GFLOP/s over about a fiftieth of a second.
-double measure(const Candidate& candidate, double flop) {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
+/// GFLOP/s over about a fiftieth of a second; of one thread by processor time, so that others may use the machine.
+double measure(const Candidate& candidate, double flop, int threads) {
+  const auto now = [&] {
+    if (threads == 1) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  };
+  const double start = now();
   double seconds = 0;
   int runs = 0;
   do {
     candidate.run();
     ++runs;
-    seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    seconds = now() - start;
   } while (seconds < 0.02);
   return 1e-9 * flop * runs / seconds;
 }
@@ -94,7 +98,7 @@ void compare(int64_t m, int64_t n, int64_t k, int threads, int rounds) {
   const double flop = 2.0 * static_cast<double>(m * n * k);
   for (Candidate& one : all) one.run();
   for (int round = 0; round < rounds; ++round)
-    for (Candidate& one : all) one.gflops.push_back(measure(one, flop));
+    for (Candidate& one : all) one.gflops.push_back(measure(one, flop, threads));
   std::printf("gemm %ld x %ld x %ld\n", static_cast<long>(m), static_cast<long>(n), static_cast<long>(k));
   std::vector<std::vector<double>> ratios(all.size());
   for (size_t i = 0; i < all.size(); ++i)
