@@ -15,9 +15,9 @@ export function workerCommand(): Command {
     .option('--heads <file>', 'retaining heads, when not in the model directory')
     .option('--backend <name>', 'cpu, cuda or auto')
     .option('--threads <number>', 'compute threads of this rank')
-    .option('--cpu-precision <name>', 'float32, or bf16 where the processor multiplies it')
     .option('--host <address>', 'address on which the other ranks reach this one')
     .option('--port <number>', 'port for the other ranks; 0: any')
+    .option('--cpu-precision <name>', 'float32, or bf16 where the processor multiplies it')
     .action(async ({ model, heads }: { model?: string; heads?: string }, command: Command) => {
       command.setOptionValue('modelDir', model).setOptionValue('headsFile', heads);
       const config = configOf(command);

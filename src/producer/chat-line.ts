@@ -1,9 +1,11 @@
 /**
  * A line as OpenAI's Batch API takes it, for `/v1/chat/completions`: the last message is the
- * question, the messages before it are the document. Whatever would change the answer and longhaul
+ * question, the messages before it are the document, with their roles where the model's chat template
+ * has them. Whatever would change the answer and longhaul
  * does not have is refused by its name. Pure.
  */
 import { chatBody, requestLine, ROLES, type ChatRole } from '../contracts/request.js';
+import type { ChatMessage } from '../text/chat-template.js';
 import {
   describe,
   missingFields,
@@ -50,6 +52,11 @@ const UNSUPPORTED: Record<string, readonly unknown[]> = {
 const WITHOUT_EFFECT = ['user', 'safety_identifier', 'prompt_cache_key'];
 const BODY_FIELDS = Object.keys(chatBody.shape);
 
+export interface ChatDocument {
+  document: string;
+  messages: ChatMessage[];
+}
+
 interface Message {
   role: ChatRole;
   text: string;
@@ -88,15 +95,15 @@ export function checkChatLine(line: Record<string, unknown>, served: string): Ch
   const talk = readMessages(body['messages'], problems);
   if (options === undefined || talk === undefined || !id.success) return { problems };
   const { limitField, ...asked } = options;
-  const { document, question, questionField } = talk;
-  const request: CheckedRequest = { custom_id: id.data, document, questions: [question], ...asked };
+  const { question, questionField, ...read } = talk;
+  const request: CheckedRequest = { custom_id: id.data, questions: [question], ...read, ...asked };
   problems.push(...sizeProblems(request, { max_tokens: limitField, questions: questionField }));
   return problems.length > 0 ? { problems } : { request };
 }
 
-/** The document's text of a line that was accepted. */
-export function chatDocument(line: Record<string, unknown>): string | undefined {
-  return isObject(line['body']) ? readMessages(line['body']['messages'], [])?.document : undefined;
+/** The document of a line that was accepted: its text, and the messages that it is made of. */
+export function chatDocument(line: Record<string, unknown>): ChatDocument | undefined {
+  return isObject(line['body']) ? readMessages(line['body']['messages'], []) : undefined;
 }
 
 function checkBody(body: Record<string, unknown>, served: string, problems: Problem[]) {
@@ -148,19 +155,16 @@ function checkBody(body: Record<string, unknown>, served: string, problems: Prob
 
 /** Undefined after a problem was added. */
 function readMessages(
-  messages: unknown,
+  given: unknown,
   problems: Problem[],
-): { document: string; question: string; questionField: string } | undefined {
+): (ChatDocument & { question: string; questionField: string }) | undefined {
   const before = problems.length;
   const refuse = (field: string, message: string) => void problems.push({ field, message });
-  if (!Array.isArray(messages)) {
-    refuse(
-      'body.messages',
-      messages === undefined ? 'is missing' : `must be a list, not ${describe(messages)}`,
-    );
+  if (!Array.isArray(given)) {
+    refuse('body.messages', given === undefined ? 'is missing' : `must be a list, not ${describe(given)}`);
     return undefined;
   }
-  const read = messages.map((message, index) => readMessage(message, `body.messages[${index}]`, problems));
+  const read = given.map((message, index) => readMessage(message, `body.messages[${index}]`, problems));
   const last = read.length - 1;
   const field = `body.messages[${last}]`;
   if (read.length < 2) {
@@ -182,11 +186,16 @@ function readMessages(
   if (talk.every(({ text }) => text === '')) {
     refuse('body.messages', 'has no text before the question; it is the document');
   }
-  return problems.length > before ? undefined : { document, question, questionField: `${field}.content` };
+  const messages = talk.map(
+    ({ role, text }) => ({ role: role === 'developer' ? 'system' : role, content: text }) as const,
+  );
+  return problems.length > before
+    ? undefined
+    : { document, messages: messages, question, questionField: `${field}.content` };
 }
 
 /**
- * One text: the messages' texts with an empty line between them. A conversation (one with an
+ * For a model without a chat template: the messages' texts with an empty line between them. A conversation (one with an
  * assistant's message in it) also says who speaks.
  */
 function joinMessages(messages: readonly Message[]): string {

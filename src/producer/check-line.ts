@@ -8,6 +8,7 @@ import {
   type RequestLine,
 } from '../contracts/request.js';
 import type { InputProblem } from '../platform/errors.js';
+import type { ChatMessage } from '../text/chat-template.js';
 import { hasLoneSurrogate } from '../text/utf8.js';
 import { closest } from './closest.js';
 
@@ -30,6 +31,8 @@ export interface CheckedRequest {
   metadata: Record<string, string> | null;
   /** The model that an OpenAI line names. */
   chat_model?: string;
+  /** An OpenAI line's messages before its question; `document` is their texts joined. */
+  messages?: ChatMessage[];
 }
 export type CheckedLine = { request: CheckedRequest } | { problems: Problem[] };
 

@@ -1,6 +1,7 @@
 import { mapConcurrently } from '../batch/concurrency.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { ParsedRequest, RequestText } from './parse-input.js';
+import { TemplateError } from '../text/render-template.js';
 import { Problems } from './problems.js';
 import type { Place, Spool } from './spool.js';
 
@@ -26,7 +27,20 @@ export async function encodeQueries(
   const problems = new Problems();
   const encode = async (request: ParsedRequest): Promise<QueriedRequest> => {
     const { questions } = (await spool.readValue(request.text)) as RequestText;
-    const queries = await Promise.all(questions.map((question) => tokenizer.encodeQuery(question)));
+    const { document } = request;
+    const roles = document.kind === 'inline' ? document.roles : undefined;
+    const encodeOne = (question: string) =>
+      roles && tokenizer.conversation
+        ? tokenizer.conversation.encodeQuery(roles, question)
+        : tokenizer.encodeQuery(question);
+    let queries: number[][];
+    try {
+      queries = await Promise.all(questions.map(encodeOne));
+    } catch (error) {
+      if (!(error instanceof TemplateError && roles)) throw error;
+      problems.add({ line: request.line, field: 'body.messages', message: error.message });
+      queries = [];
+    }
     queries.forEach(({ length }, index) => {
       if (length <= room) return;
       problems.add({

@@ -3,6 +3,7 @@
  * written inline are not kept: they are read again from their line when they are staged, so that a
  * file may be larger than memory.
  */
+import type { ChatMessage, ChatRole } from '../text/chat-template.js';
 import { createHash } from 'node:crypto';
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -17,9 +18,19 @@ import { MAX_LINE_BYTES, readLines, type InputLine } from './input-lines.js';
 import { Problems } from './problems.js';
 import type { Place, Spool } from './spool.js';
 
+/** `roles`: of the messages that the document is, for a model that takes them. */
+interface InlineRef {
+  kind: 'inline';
+  key: string;
+  offset: number;
+  bytes: number;
+  sha256: string;
+  roles?: ChatRole[];
+}
+
 /** Where a request's document is. Equal keys: the same source, read once. */
 export type DocumentRef =
-  | { kind: 'inline'; key: string; offset: number; bytes: number; sha256: string }
+  | InlineRef
   | { kind: 'path'; key: string; path: string; format?: DocumentFormat }
   | { kind: 'url'; key: string; url: string; format?: DocumentFormat };
 
@@ -43,6 +54,8 @@ export type RequestText = Pick<
 export interface ParseOptions {
   /** The name of the model that OpenAI lines must ask for. */
   model: string;
+  /** Whether the model's chat template takes the messages of such lines with their roles. */
+  roles?: boolean;
   policy: SourcePolicy;
   signal?: AbortSignal;
   maxLineBytes?: number;
@@ -52,7 +65,7 @@ export interface ParseOptions {
 export async function parseInput(
   path: string,
   spool: Spool,
-  { model, policy, signal, maxLineBytes = MAX_LINE_BYTES }: ParseOptions,
+  { model, roles = false, policy, signal, maxLineBytes = MAX_LINE_BYTES }: ParseOptions,
 ): Promise<ParsedRequest[]> {
   const requests: ParsedRequest[] = [];
   const problems = new Problems();
@@ -75,7 +88,7 @@ export async function parseInput(
       if (found.request === undefined) continue;
       const { custom_id, questions, max_tokens, temperature, seed, metadata, chat_model } = found.request;
       const text: RequestText = { questions, temperature, seed, metadata, chat_model };
-      const ref = documentRef(found.request.document, line.offset, line.bytes?.length ?? 0);
+      const ref = documentRef(found.request, roles, line.offset, line.bytes?.length ?? 0);
       // One object for all that name the same source.
       const document = sources.get(ref.key) ?? ref;
       sources.set(ref.key, document);
@@ -194,7 +207,17 @@ function isId(value: unknown): value is string {
   return typeof value === 'string' && value.length <= 256;
 }
 
-function documentRef(document: CheckedRequest['document'], offset: number, bytes: number): DocumentRef {
+function documentRef(
+  { document, messages }: CheckedRequest,
+  takesRoles: boolean,
+  offset: number,
+  bytes: number,
+): DocumentRef {
+  if (takesRoles && messages !== undefined) {
+    const hash = sha256(JSON.stringify(messages));
+    const roles = messages.map(({ role }) => role);
+    return { kind: 'inline', key: `messages:${hash}`, offset, bytes, sha256: hash, roles };
+  }
   if (typeof document === 'string') {
     const hash = sha256(document);
     return { kind: 'inline', key: `inline:${hash}`, offset, bytes, sha256: hash };
@@ -219,20 +242,22 @@ function shorten(message: string): string {
 }
 
 /**
- * The inline document of a line that `parseInput` has accepted.
+ * The inline document of a line that `parseInput` has accepted: text, or messages where the reference has roles.
  * @throws InputError when the file has changed since.
  */
 export async function readInlineDocument(
   path: string,
   line: number,
-  ref: Extract<DocumentRef, { kind: 'inline' }>,
-): Promise<string> {
+  ref: InlineRef,
+): Promise<string | ChatMessage[]> {
   const file = await open(path);
   try {
     const buffer = Buffer.alloc(ref.bytes);
     await file.read(buffer, 0, ref.bytes, ref.offset);
     const value: unknown = JSON.parse(decodeLine(buffer));
-    const document = isChatLine(value) ? chatDocument(value) : (value as { document?: unknown }).document;
+    const chat = isChatLine(value) ? chatDocument(value) : undefined;
+    if (ref.roles && chat && sha256(JSON.stringify(chat.messages)) === ref.sha256) return chat.messages;
+    const document = chat === undefined ? (value as { document?: unknown }).document : chat.document;
     if (typeof document === 'string' && sha256(document) === ref.sha256) return document;
   } catch (error) {
     if (!(error instanceof SyntaxError || error instanceof TextError)) throw error;

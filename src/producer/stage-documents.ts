@@ -122,13 +122,17 @@ async function readIds(
   { readers, advance }: { readers: Slots; advance: (tokens: number) => void },
 ): Promise<StagedDocument | Error> {
   try {
-    const pieces = open(input, line, document);
-    if (document.kind !== 'url') return await readers.use(() => encode(input, pieces, spool, advance));
+    const { tokenizer, signal } = input;
+    const stored = (ids: () => AsyncIterable<Uint32Array>) =>
+      readers.use(() => store(tokenizer.digest, ids(), spool, advance));
+    if (document.kind === 'inline') return await stored(() => inlineIds(input, line, document));
+    const pieces = open(input, document);
+    if (document.kind === 'path') return await stored(() => tokenizer.streamDocument(pieces, signal));
     // Fetched before it takes a place from others: the network may be slow.
     const text = await Spool.open();
     try {
       for await (const piece of pieces) await text.append(Buffer.from(piece, 'utf16le'));
-      return await readers.use(() => encode(input, fromUtf16(text), spool, advance));
+      return await stored(() => tokenizer.streamDocument(fromUtf16(text), signal));
     } finally {
       await text.close();
     }
@@ -144,20 +148,31 @@ async function readIds(
   }
 }
 
+async function* inlineIds(
+  { file, tokenizer, signal }: StageInput,
+  line: number,
+  ref: Extract<DocumentRef, { kind: 'inline' }>,
+): AsyncGenerator<Uint32Array> {
+  const read = await readInlineDocument(file, line, ref);
+  if (typeof read === 'string') yield* tokenizer.streamDocument(read, signal);
+  else if (tokenizer.conversation !== undefined) yield* tokenizer.conversation.streamDocument(read, signal);
+  else throw new Error('messages with roles for a model without a chat template');
+}
+
 /** UTF-16 keeps pieces that were cut inside a character. */
 async function* fromUtf16(text: Spool): AsyncGenerator<string> {
   for await (const bytes of text.stream()) yield bytes.toString('utf16le');
 }
 
-async function encode(
-  { tokenizer, signal }: StageInput,
-  pieces: AsyncIterable<string>,
+async function store(
+  digest: string,
+  runs: AsyncIterable<Uint32Array>,
   spool: Spool,
   advance: (tokens: number) => void,
 ): Promise<StagedDocument> {
-  const hash = createHash('sha256').update(tokenizer.digest);
+  const hash = createHash('sha256').update(digest);
   let tokens = 0;
-  for await (const ids of tokenizer.streamDocument(pieces, signal)) {
+  for await (const ids of runs) {
     const bytes = toLittleEndian(ids);
     hash.update(bytes);
     await spool.append(bytes);
@@ -169,13 +184,8 @@ async function encode(
 
 async function* open(
   { store, file, policy, signal }: StageInput,
-  line: number,
-  document: DocumentRef,
+  document: Exclude<DocumentRef, { kind: 'inline' }>,
 ): AsyncGenerator<string> {
-  if (document.kind === 'inline') {
-    yield await readInlineDocument(file, line, document);
-    return;
-  }
   const options = { policy, format: document.format, signal };
   if (document.kind === 'path') yield* streamDocumentFile(dirname(file), document.path, options);
   else yield* streamDocumentUrl(store, document.url, options);

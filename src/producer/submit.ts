@@ -8,7 +8,7 @@ import type { ManifestHeader } from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
 import { modelDigests } from '../text/model-digests.js';
 import { readModelLimits } from '../text/model-limits.js';
-import { modelName } from '../text/model-prompt.js';
+import { modelName, takesRoles } from '../text/model-prompt.js';
 import { queryRoom } from '../text/question-groups.js';
 import type { SourcePolicy } from '../text/source-policy.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
@@ -75,7 +75,8 @@ export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submi
 
 async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput): Promise<Submitted> {
   const { file, policy, modelDir, priority, windowSeconds, signal } = input;
-  const parsed = await parseInput(file, spool, { model: await modelName(modelDir), policy, signal });
+  const [model, roles] = await Promise.all([modelName(modelDir), takesRoles(modelDir)]);
+  const parsed = await parseInput(file, spool, { model, roles, policy, signal });
   await input.onParsed?.();
   const [tokenizer, { maxPositions, queryHeads }, digests] = await Promise.all([
     loadTokenizer(modelDir),

@@ -80,6 +80,11 @@ export async function promptDigest(modelDir: string): Promise<string> {
   return sha256(JSON.stringify({ template, bos, eos, eosIds: source.eosIds }));
 }
 
+/** Whether messages keep their roles: the directory has a chat template and no `longhaul.json`. */
+export async function takesRoles(modelDir: string): Promise<boolean> {
+  return 'chat' in (await readSource(modelDir));
+}
+
 /** The name that an OpenAI line's `model` must give. @throws ConfigError like `readModelPrompt`. */
 export async function modelName(modelDir: string): Promise<string> {
   const source = await readSource(modelDir);

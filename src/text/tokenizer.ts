@@ -16,6 +16,17 @@ import { hashTokenizerFile } from './tokenizer-file.js';
 
 type Pieces = string | Iterable<string> | AsyncIterable<string>;
 
+/**
+ * A conversation that ends with a user's question: the messages before it are the document, with
+ * their turns as the chat template marks them. Document and query together are the ids of the whole.
+ */
+export interface Conversation {
+  /** @throws TemplateError when the template does not take these roles; TextError like `streamDocument` */
+  streamDocument(messages: readonly ChatMessage[], signal?: AbortSignal): AsyncGenerator<Uint32Array>;
+  /** `roles`: of the messages before the question. @throws TemplateError */
+  encodeQuery(roles: readonly ChatRole[], question: string): Promise<number[]>;
+}
+
 export interface Tokenizer {
   /** sha256 of tokenizer.json and the prompt: equal digests give equal ids. */
   readonly digest: string;
@@ -32,15 +43,8 @@ export interface Tokenizer {
   streamDocument(pieces: Pieces, signal?: AbortSignal): AsyncGenerator<Uint32Array>;
   /** What goes into the anchor and after the document. */
   encodeQuery(question: string): Promise<number[]>;
-  /**
-   * A conversation: its last message is the question, those before it are the document, with their
-   * turns as the chat template marks them. Without a template their contents are joined by empty lines.
-   * @throws TemplateError when the template does not take these roles.
-   */
-  encodeChat(
-    messages: readonly ChatMessage[],
-    signal?: AbortSignal,
-  ): Promise<{ document: Uint32Array; query: number[] }>;
+  /** Messages with their roles; undefined when the model has no chat template, or a `longhaul.json`. */
+  readonly conversation: Conversation | undefined;
   /** An answer's text from the ids that the engine produced; the stop token may be among them. */
   decodeAnswer(ids: readonly number[]): Promise<string>;
   /** For text as its tokens come; undefined when the tokenizer is not byte-level. */
@@ -103,16 +107,32 @@ async function open(
   ];
   const frames = new Map<string, Promise<Frame[]>>();
   /** What stands around the contents of these roles. A template is asked once for each order of roles. */
-  const framesOf = (chat: ChatTemplate, roles: ChatRole[]): Promise<Frame[]> => {
-    const key = roles.join();
+  const framesOf = (chat: ChatTemplate, before: readonly ChatRole[]): Promise<Frame[]> => {
+    const key = before.join();
     let found = frames.get(key);
     if (found === undefined) {
-      const turns = roles.map((role) => ({ role, contents: 1 }));
+      const turns = [...before, 'user' as const].map((role) => ({ role, contents: 1 }));
       found = chatPieces(chat, turns).then((pieces) => Promise.all(pieces.map(frame)));
       frames.set(key, found);
     }
     return found;
   };
+  const conversationBy = (chat: ChatTemplate): Conversation => ({
+    async *streamDocument(messages, signal) {
+      const around = await framesOf(
+        chat,
+        messages.map(({ role }) => role),
+      );
+      yield* encode(
+        messages.flatMap(({ content }, at) => [around[at] ?? '', content]),
+        signal,
+      );
+    },
+    async encodeQuery(roles, question) {
+      const [asking, end] = (await framesOf(chat, roles)).slice(-2);
+      return [...(await whole(encode([asking ?? '', question, end ?? ''])))];
+    },
+  });
 
   return {
     digest: combined(sha256, promptSha256),
@@ -121,25 +141,7 @@ async function open(
     streamDocument,
     encodeDocument,
     encodeQuery,
-    async encodeChat(messages, signal) {
-      const contents = messages.map(({ content }) => content);
-      const question = contents.pop() ?? '';
-      if (prompt.chat === undefined) {
-        const document = await encodeDocument(contents.join('\n\n'), signal);
-        return { document, query: await encodeQuery(question) };
-      }
-      const around = await framesOf(
-        prompt.chat,
-        messages.map(({ role }) => role),
-      );
-      const [asking, end] = around.slice(-2);
-      const document = around.slice(0, -2).flatMap((before, at) => [before, contents[at] ?? '']);
-      const query = [asking ?? '', question, end ?? ''];
-      return {
-        document: await whole(encode(document, signal)),
-        query: [...(await whole(encode(query, signal)))],
-      };
-    },
+    conversation: prompt.chat && conversationBy(prompt.chat),
     async decodeAnswer(ids) {
       const end = ids.findIndex((id) => stop.includes(id));
       const text = await decode(pool, bytes, ids.slice(0, end === -1 ? undefined : end));

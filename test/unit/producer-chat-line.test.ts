@@ -5,9 +5,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { checkChatLine, isChatLine } from '../../src/producer/chat-line.js';
 import { checkLine } from '../../src/producer/check-line.js';
+import { encodeQueries } from '../../src/producer/encode-queries.js';
 import { parseInput, readInlineDocument } from '../../src/producer/parse-input.js';
 import { Spool } from '../../src/producer/spool.js';
 import { anywhere } from '../support/source-policy.js';
+import { TemplateError } from '../../src/text/render-template.js';
+import type { Tokenizer } from '../../src/text/tokenizer.js';
 
 type Message = Record<string, unknown>;
 const talk: Message[] = [
@@ -36,6 +39,7 @@ describe('an OpenAI line', () => {
   test('the last message is the question, those before it are the document', () => {
     expect(accepted(line())).toEqual({
       custom_id: 'request-1',
+      messages: talk.slice(0, 2),
       document: 'You answer from the report.\n\nThe report: the sky is blue.',
       questions: ['What colour is the sky?'],
       max_tokens: 100,
@@ -193,6 +197,50 @@ describe('a file', () => {
       const ref = requests[0]?.document;
       if (ref?.kind !== 'inline') throw new Error('not inline');
       expect(await readInlineDocument(path, 1, ref)).toBe(own.document);
+    } finally {
+      await spool.close();
+    }
+  });
+
+  test('for a model with a chat template: messages keep their roles, and share a document only with the same ones', async () => {
+    const path = join(directory, 'roles.jsonl');
+    const user = talk.slice(0, 2).map(({ content }) => ({ role: 'user', content }));
+    const asked = { role: 'user', content: 'And the sun?' };
+    const lines = [
+      line(),
+      { ...line({ messages: [...talk.slice(0, 2), asked] }), custom_id: 'same' },
+      { ...line({ messages: [...user, asked] }), custom_id: 'other roles' },
+    ];
+    await writeFile(path, lines.map((value) => JSON.stringify(value) + '\n').join(''));
+    const spool = await Spool.open();
+    try {
+      const requests = await parseInput(path, spool, { model: 'demo', roles: true, policy: anywhere });
+      const [first, same, other] = requests.map(({ document }) => document);
+      expect(same).toBe(first);
+      expect(other?.key).not.toBe(first?.key);
+      if (first?.kind !== 'inline') throw new Error('not inline');
+      expect(first.roles).toEqual(talk.slice(0, 2).map(({ role }) => role));
+      expect(await readInlineDocument(path, 1, first)).toEqual(talk.slice(0, 2));
+
+      const asks: string[] = [];
+      const conversation = {
+        encodeQuery: (roles: readonly string[], question: string) => {
+          asks.push(`${roles.join()}: ${question}`);
+          if (roles[0] === 'user') return Promise.reject(new TemplateError('roles must alternate'));
+          return Promise.resolve([1, 2]);
+        },
+      };
+      const tokenizer = { conversation } as unknown as Tokenizer;
+      await expect(
+        encodeQueries({ file: path, spool, tokenizer }, requests, { room: 9, anchor: 9 }),
+      ).rejects.toMatchObject({
+        problems: [{ line: 3, field: 'body.messages', message: 'roles must alternate' }],
+      });
+      expect(asks.toSorted()).toEqual([
+        'system,user: And the sun?',
+        'system,user: What colour is the sky?',
+        'user,user: And the sun?',
+      ]);
     } finally {
       await spool.close();
     }

@@ -3,7 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Tokenizer as Encoder } from 'tokenizers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { chatPieces, readChatTemplate, renderChat, type ChatTemplate } from '../../src/text/chat-template.js';
+import {
+  type ChatMessage,
+  chatPieces,
+  readChatTemplate,
+  renderChat,
+  type ChatTemplate,
+} from '../../src/text/chat-template.js';
 import { modelName } from '../../src/text/model-prompt.js';
 import { renderTemplate } from '../../src/text/render-template.js';
 import { loadTokenizer, tokenizerDigest, type Tokenizer } from '../../src/text/tokenizer.js';
@@ -74,6 +80,17 @@ describe.each(models)('the template of $name', ({ name, files, stop, rendered, h
   let path: string;
   let tokenizer: Tokenizer;
   let library: (text: string) => Promise<number[]>;
+  /** Document and query of a conversation that ends with its question. */
+  const both = async (messages: readonly ChatMessage[]): Promise<[number[], number[]]> => {
+    const before = messages.slice(0, -1);
+    const document: number[] = [];
+    for await (const run of tokenizer.conversation?.streamDocument(before) ?? []) document.push(...run);
+    const roles = before.map(({ role }) => role);
+    return [
+      document,
+      (await tokenizer.conversation?.encodeQuery(roles, messages.at(-1)?.content ?? '')) ?? [],
+    ];
+  };
   beforeAll(async () => {
     path = await published(name, files);
     tokenizer = await loadTokenizer(path);
@@ -113,7 +130,7 @@ describe.each(models)('the template of $name', ({ name, files, stop, rendered, h
   });
 
   test('marks the turns of a conversation before its question', async () => {
-    const { document, query } = await tokenizer.encodeChat(conversation);
+    const [document, query] = await both(conversation);
     expect([...document, ...query]).toEqual(await library(rendered));
     const until = rendered.indexOf('Noted.') + 'Noted.'.length;
     expect([...document]).toEqual(await library(rendered.slice(0, until)));
@@ -125,10 +142,7 @@ describe.each(models)('the template of $name', ({ name, files, stop, rendered, h
     expect(count(await library(special))).toBeGreaterThan(2);
     expect(count(await tokenizer.encodeDocument(special))).toBe(count(await library(head)));
     expect(count(await tokenizer.encodeQuery(special))).toBe(count(await library(tail)));
-    const { document } = await tokenizer.encodeChat([
-      { role: 'user', content: special },
-      ...conversation.slice(3),
-    ]);
+    const [document] = await both([{ role: 'user', content: special }, ...conversation.slice(3)]);
     expect(count(document)).toBe(count(await library(head)));
   });
 
