@@ -22,6 +22,8 @@
 #include <string>
 #include <vector>
 
+#include "stream.h"
+
 namespace longhaul {
 
 /// A view of device memory: `rows` x `columns` elements, `stride` elements from row to row.
@@ -124,6 +126,12 @@ class Backend {
   virtual void download_float(const Matrix& x, float* out) = 0;
   /// Waits until every op enqueued so far has finished; throws what they failed with.
   virtual void synchronize() = 0;
+
+  // ---- collectives of device memory -----------------------------------------------------------
+  /// What no other device in the world is called (16 bytes); empty: nothing to address collectives to.
+  virtual std::string device_id() const { return {}; }
+  /// A stream beside the backend's own; null where device_id() is empty.
+  virtual std::unique_ptr<Stream> open_stream() { return nullptr; }
 
   // ---- weights ------------------------------------------------------------------------------
   /// weight [out, in], bias [1, out] or null. `parts` are stacked along `out` into one GEMM

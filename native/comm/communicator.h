@@ -40,8 +40,16 @@ class Communicator {
   virtual int size() const = 0;
   /// "solo", "tcp" or "nccl".
   virtual std::string kind() const = 0;
-  /// True when send and receive pointers are device memory (nccl), false for host memory.
+  /// True when send and receive pointers are device memory (nccl), false for host memory. Collectives of
+  /// device memory see the results of the backend's ops so far, and are only enqueued, one behind the
+  /// other: `finish` waits. What depends on them, or must not hang with them, is enqueued after it.
   virtual bool device_memory() const = 0;
+  /// Returns when the collectives so far are done; those of host memory are done when they return.
+  virtual void finish(Deadline deadline) { static_cast<void>(deadline); }
+  /// The same ranks' communicator for host memory.
+  virtual Communicator& host() { return *this; }
+  /// A rank whose connection has closed, or -1; never waits. Throws like a collective once broken.
+  virtual int lost_peer() { return -1; }
 
   /// `bytes[r]` bytes of every rank r, known to all, end up in `receive` in rank order.
   /// `send` holds bytes[rank()] bytes and may lie in its place inside `receive`.

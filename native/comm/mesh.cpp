@@ -37,6 +37,12 @@ struct Transfer {
   bool finished() const { return !active || done == total(); }
 };
 
+#ifdef POLLRDHUP
+constexpr short kClosed = POLLRDHUP;
+#else
+constexpr short kClosed = 0;  // macOS reports POLLHUP unasked
+#endif
+
 /// Incoming messages announce themselves in `announced`, and must match the header expected here.
 struct Incoming : Transfer {
   Header announced{};
@@ -122,6 +128,18 @@ class Mesh final : public Communicator {
     send_to((rank_ + 1) % n, send, send_bytes);
     receive_from((rank_ + n - 1) % n, receive, receive_bytes);
     run(deadline);
+  }
+
+  int lost_peer() override {
+    stop_if_aborted();
+    if (failure_) throw CommError(*failure_);
+    std::vector<pollfd> polled;
+    for (const Socket& socket : sockets_) polled.push_back({socket.fd(), kClosed, 0});  // poll skips our own, -1
+    poll_until(polled, Clock::now());
+    const auto lost = std::find_if(polled.begin(), polled.end(), [](const pollfd& p) {
+      return (p.revents & (kClosed | POLLHUP | POLLERR)) != 0;
+    });
+    return lost == polled.end() ? -1 : static_cast<int>(lost - polled.begin());
   }
 
   void abort() noexcept override {

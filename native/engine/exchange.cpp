@@ -18,15 +18,17 @@ std::byte* Exchange::stage(size_t bytes) {
     staging_.reset();  // first, so that old and new are never held together
     staging_ = backend_.allocate_host(std::max<size_t>(bytes, 256));
   }
-  staged_bytes_ = bytes;
-  return staged_ = static_cast<std::byte*>(staging_->data());
+  return static_cast<std::byte*>(staging_->data());
 }
 
 void Exchange::gather(const void* send, void* receive, std::span<const size_t> bytes) {
   const size_t total = std::accumulate(bytes.begin(), bytes.end(), size_t{0});
   if (total == 0) return;  // known to every rank
-  backend_.synchronize();  // the communicator reads outside the backend's order
-  if (direct()) return communicator_.all_gather(send, receive, bytes, deadline());
+  settle();
+  if (direct()) {
+    communicator_.all_gather(send, receive, bytes, deadline());
+    return communicator_.finish(deadline());
+  }
   const auto self = static_cast<size_t>(rank());
   const size_t before = std::accumulate(bytes.begin(), bytes.begin() + rank(), size_t{0});
   std::byte* staging = stage(total);
@@ -36,10 +38,32 @@ void Exchange::gather(const void* send, void* receive, std::span<const size_t> b
   backend_.synchronize();  // the staging buffer is used again by the next call
 }
 
+Exchange::Pending Exchange::start_gather(const void* send, void* receive, std::vector<size_t> bytes) {
+  const auto self = static_cast<size_t>(rank());
+  const size_t total = std::accumulate(bytes.begin(), bytes.end(), size_t{0});
+  const size_t before = std::accumulate(bytes.begin(), bytes.begin() + rank(), size_t{0});
+  if (total == 0) return {*this, nullptr, nullptr};
+  settle();
+  void* into = receive;
+  std::function<void()> arrive;
+  if (!direct()) {
+    std::byte* staging = stage(total);
+    if (bytes[self] > 0) backend_.download(staging + before, send, bytes[self]);
+    send = staging + before;
+    into = staging;
+    arrive = [this, receive, staging, total] { backend_.upload(receive, staging, total); };
+  }
+  return {*this, [this, send, into, bytes = std::move(bytes)] { communicator_.all_gather(send, into, bytes, deadline()); },
+          std::move(arrive)};
+}
+
 void Exchange::all_to_all(const void* send, std::span<const size_t> send_bytes, void* receive,
                           std::span<const size_t> receive_bytes) {
-  backend_.synchronize();  // the communicator reads outside the backend's order
-  if (direct()) return communicator_.all_to_all(send, send_bytes, receive, receive_bytes, deadline());
+  settle();
+  if (direct()) {
+    communicator_.all_to_all(send, send_bytes, receive, receive_bytes, deadline());
+    return communicator_.finish(deadline());
+  }
   const size_t out = std::accumulate(send_bytes.begin(), send_bytes.end(), size_t{0});
   const size_t in = std::accumulate(receive_bytes.begin(), receive_bytes.end(), size_t{0});
   std::byte* staging = stage(out + in);
@@ -50,8 +74,11 @@ void Exchange::all_to_all(const void* send, std::span<const size_t> send_bytes, 
 }
 
 void Exchange::broadcast(void* data, size_t bytes, int root) {
-  backend_.synchronize();
-  if (direct()) return communicator_.broadcast(data, bytes, root, deadline());
+  settle();
+  if (direct()) {
+    communicator_.broadcast(data, bytes, root, deadline());
+    return communicator_.finish(deadline());
+  }
   std::byte* staging = stage(bytes);
   if (rank() == root) backend_.download(staging, data, bytes);
   communicator_.broadcast(staging, bytes, root, deadline());
@@ -59,12 +86,13 @@ void Exchange::broadcast(void* data, size_t bytes, int root) {
   backend_.synchronize();
 }
 
-Exchange::Rotation Exchange::rotate(const KeyValues& from, const KeyValues& into) {
+Exchange::Pending Exchange::rotate(const KeyValues& from, const KeyValues& into) {
   const auto bytes = [&](const Matrix& m) { return static_cast<size_t>(m.rows * m.columns) * backend_.element_bytes(); };
   const size_t out = bytes(from.keys), in = bytes(into.keys);
   const std::byte* send[2] = {static_cast<std::byte*>(from.keys.data), static_cast<std::byte*>(from.values.data)};
   std::byte* receive[2] = {static_cast<std::byte*>(into.keys.data), static_cast<std::byte*>(into.values.data)};
-  backend_.synchronize();  // the communicator reads outside the backend's order
+  settle();
+  std::function<void()> arrive;
   if (!direct()) {
     std::byte* staging = stage(2 * (out + in));
     for (size_t i = 0; i < 2; ++i) {
@@ -73,52 +101,58 @@ Exchange::Rotation Exchange::rotate(const KeyValues& from, const KeyValues& into
       send[i] = at;
       receive[i] = staging + 2 * out + i * in;
     }
+    if (in > 0)
+      arrive = [this, into, in, keys = receive[0], values = receive[1]] {
+        backend_.upload(into.keys.data, keys, in);
+        backend_.upload(into.values.data, values, in);
+      };
   }
   const auto move = [this, send = std::array{send[0], send[1]}, receive = std::array{receive[0], receive[1]}, out, in] {
     for (size_t i = 0; i < 2; ++i) communicator_.ring_exchange(send[i], out, receive[i], in, deadline());
   };
-  Rotation rotation(*this, into);
+  return {*this, move, std::move(arrive)};
+}
+
+Exchange::Pending::Pending(Exchange& exchange, std::function<void()> move, std::function<void()> arrive)
+    : exchange_(move ? &exchange : nullptr), arrive_(std::move(arrive)) {
+  if (!move) return;
   // A device's communicator belongs to the thread that made it, and returns before it is done.
-  rotation.moving_ = std::async(communicator_.device_memory() ? std::launch::deferred : std::launch::async, move);
-  return rotation;
+  if (exchange.communicator_.device_memory()) move();
+  else moving_ = std::async(std::launch::async, std::move(move));
 }
 
-Exchange::Rotation::~Rotation() {
-  if (moving_.valid()) exchange_->communicator_.abort();  // then the future's end is near
+Exchange::Pending::~Pending() {
+  if (!exchange_) return;
+  Communicator& communicator = exchange_->communicator_;
+  communicator.abort();  // then the end of `moving_` is near
+  try {
+    communicator.finish(exchange_->deadline());  // the device, too, lets go of the buffers
+  } catch (...) {
+  }
 }
 
-void Exchange::Rotation::finish() {
-  moving_.get();
-  if (exchange_->direct()) return;
-  Backend& backend = exchange_->backend_;
-  const size_t in = static_cast<size_t>(into_.keys.rows * into_.keys.columns) * backend.element_bytes();
-  if (in == 0) return;
-  const std::byte* arrived = exchange_->staged_ + exchange_->staged_bytes_ - 2 * in;
-  backend.upload(into_.keys.data, arrived, in);
-  backend.upload(into_.values.data, arrived + in, in);
-  backend.synchronize();  // the staging buffer is used again by the next call
+void Exchange::Pending::finish() {
+  if (!exchange_) return;
+  Exchange& exchange = *exchange_;
+  if (moving_.valid()) {
+    exchange_ = nullptr;  // what it throws has broken the communicator already
+    moving_.get();
+  } else {
+    exchange.communicator_.finish(exchange.deadline());
+    exchange_ = nullptr;
+  }
+  if (!arrive_) return;
+  arrive_();
+  exchange.backend_.synchronize();  // the staging buffer is used again by the next call
 }
 
 void Exchange::gather_host(void* values, size_t bytes_each) {
   const std::vector<size_t> bytes(static_cast<size_t>(size()), bytes_each);
-  const size_t own = bytes_each * static_cast<size_t>(rank()), total = bytes_each * bytes.size();
-  if (!communicator_.device_memory())
-    return communicator_.all_gather(static_cast<std::byte*>(values) + own, values, bytes, deadline());
-  const BufferPtr buffer = allocate_bytes(backend_, total);
-  backend_.upload(buffer->data(), values, total);
-  backend_.synchronize();
-  communicator_.all_gather(static_cast<std::byte*>(buffer->data()) + own, buffer->data(), bytes, deadline());
-  backend_.download(values, buffer->data(), total);
+  const size_t own = bytes_each * static_cast<size_t>(rank());
+  communicator_.host().all_gather(static_cast<std::byte*>(values) + own, values, bytes, deadline());
 }
 
-void Exchange::broadcast_host(void* data, size_t bytes) {
-  if (!communicator_.device_memory()) return communicator_.broadcast(data, bytes, 0, deadline());
-  const BufferPtr buffer = allocate_bytes(backend_, bytes);
-  backend_.upload(buffer->data(), data, bytes);
-  backend_.synchronize();
-  communicator_.broadcast(buffer->data(), bytes, 0, deadline());
-  backend_.download(data, buffer->data(), bytes);
-}
+void Exchange::broadcast_host(void* data, size_t bytes) { communicator_.host().broadcast(data, bytes, 0, deadline()); }
 
 void Exchange::throw_if_stopped(bool stop) {
   int32_t stopped = stop ? 1 : 0;

@@ -1,12 +1,15 @@
 // Collectives between backends: joins what a communicator wants (host or device memory) and what a
-// backend has, through host buffers only where the two differ.
+// backend has, through host buffers only where the two differ. Nothing of a backend is ever enqueued
+// behind a collective that has not ended, so that waiting for a backend never waits for a dead rank.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <future>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "../backends/backend.h"
@@ -38,26 +41,30 @@ class Exchange {
   /// `root`'s bytes of backend memory reach all ranks. Throws CommError.
   void broadcast(void* data, size_t bytes, int root);
 
-  /// Keys and values on their way round the ring. One that is dropped unfinished (its rank failed)
-  /// breaks the communicator, so that nobody waits for it.
-  class Rotation {
+  /// A collective that goes on while the caller computes; nothing else may be exchanged until `finish`.
+  /// One that is dropped unfinished (its rank failed) breaks the communicator, so that nobody waits for it.
+  class Pending {
    public:
-    Rotation(Rotation&&) = default;
-    ~Rotation();
-    /// Waits until `into` has arrived and `from` may be overwritten. Throws CommError.
+    Pending(Pending&& other) noexcept
+        : exchange_(std::exchange(other.exchange_, nullptr)), moving_(std::move(other.moving_)), arrive_(std::move(other.arrive_)) {}
+    ~Pending();
+    /// Waits until everything has arrived, and what was sent may be overwritten. Throws CommError.
     void finish();
 
    private:
     friend class Exchange;
-    Rotation(Exchange& exchange, const KeyValues& into) : exchange_(&exchange), into_(into) {}
-    Exchange* exchange_;
-    KeyValues into_;
-    std::future<void> moving_;
+    Pending(Exchange& exchange, std::function<void()> move, std::function<void()> arrive);
+    Exchange* exchange_;            // null: moved from, or finished
+    std::future<void> moving_;      // of host memory, on a thread of its own
+    std::function<void()> arrive_;  // from the staging buffer to the device, or empty
   };
 
+  /// `gather`, while the caller goes on computing.
+  Pending start_gather(const void* send, void* receive, std::vector<size_t> bytes);
+
   /// Sends `from` to rank + 1 and fills `into` from rank - 1 (modulo size), both dense, while the
-  /// caller goes on computing; nothing else may be exchanged until `finish`.
-  Rotation rotate(const KeyValues& from, const KeyValues& into);
+  /// caller goes on computing.
+  Pending rotate(const KeyValues& from, const KeyValues& into);
 
   /// All-gather of one value per rank in host memory: values[rank()] is ours. Throws CommError.
   template <class T>
@@ -81,14 +88,16 @@ class Exchange {
   /// `bytes` of host memory, valid until the next call.
   std::byte* stage(size_t bytes);
   bool direct() const { return communicator_.device_memory() == !backend_.host_memory(); }
+  /// A communicator of host memory reads outside the backend's order.
+  void settle() {
+    if (!communicator_.device_memory()) backend_.synchronize();
+  }
   Deadline deadline() const { return Clock::now() + timeout_; }
 
   Communicator& communicator_;
   Backend& backend_;
   std::chrono::milliseconds timeout_;
-  BufferPtr staging_;  // host memory, kept from call to call; the part in use:
-  std::byte* staged_ = nullptr;
-  size_t staged_bytes_ = 0;
+  BufferPtr staging_;  // host memory, kept from call to call
 };
 
 }  // namespace longhaul

@@ -29,8 +29,8 @@ class Prefill {
   void project(const Layer& layer, const Piece& piece, bool score);
   Matrix exact(const KeyValues& own);
   void attention(const Matrix& q, std::span<const Segment> context, const Matrix& out);
-  void share(int64_t layer);
-  void share_passing();
+  std::optional<Exchange::Pending> share(int64_t layer);
+  std::optional<Exchange::Pending> share_passing();
   void attend(const Layer& layer, const Piece& piece, std::vector<Segment> context);
   void record_norms();
   size_t row_bytes() const { return static_cast<size_t>(kv_columns_) * backend_.element_bytes(); }
@@ -120,12 +120,18 @@ Document Prefill::run() {
         forward_.finish(layer, rows_of(backend_, out, first, count), rows_of(backend_, x_.view, first, count));
       });
     } else if (!last) {
-      share(i);
+      std::optional<Exchange::Pending> sharing = share(i);
+      const auto arrive = [&] {
+        const PhaseTimer timer(control_.phases, backend_, Phase::Communication);
+        if (sharing) sharing->finish();
+      };
       attend(layer, anchor_, {});
+      if (!earlier_.empty()) arrive();
       std::vector<Segment> context;
       if (anchor_.rows > 0) context.push_back({anchor_.kv, false});
       for (const KeyValues& kv : earlier_) context.push_back({kv, false});
       attend(layer, block_, std::move(context));
+      if (earlier_.empty()) arrive();  // nothing here waits for it
     }
     if (control_.progress) control_.progress({Progress::Phase::Prefill, i + 1, layers});
   }
@@ -170,11 +176,11 @@ void Prefill::attention(const Matrix& q, std::span<const Segment> context, const
   backend_.attention(q, context, heads_, out, nullptr);
 }
 
-/// Sets earlier_: what ranks before this one let it see of their blocks.
-void Prefill::share(int64_t layer) {
+/// Sets earlier_: what ranks before this one let it see of their blocks, once what is returned has arrived.
+std::optional<Exchange::Pending> Prefill::share(int64_t layer) {
   const PhaseTimer timer(control_.phases, backend_, Phase::Communication);
   earlier_.clear();
-  if (exchange_.size() == 1 || request_.layout.method == Method::Star) return;
+  if (exchange_.size() == 1 || request_.layout.method == Method::Star) return std::nullopt;
   if (request_.layout.method == Method::Apb) return share_passing();
   std::vector<size_t> bytes;
   for (const Layout::Block& block : layout_.blocks)
@@ -183,10 +189,11 @@ void Prefill::share(int64_t layer) {
   exchange_.gather(own.keys.view.data, all_.keys.view.data, bytes);
   exchange_.gather(own.values.view.data, all_.values.view.data, bytes);
   if (block_.position > 0) earlier_.push_back(rows_of(backend_, all_.view(), 0, block_.position));
+  return std::nullopt;
 }
 
-void Prefill::share_passing() {
-  if (!selection_->passes()) return;
+std::optional<Exchange::Pending> Prefill::share_passing() {
+  if (!selection_->passes()) return std::nullopt;
   auto* at = static_cast<std::byte*>(received_->data());
   std::vector<size_t> bytes;
   KeyValues own;
@@ -200,7 +207,7 @@ void Prefill::share_passing() {
     at += 2 * half;
   }
   if (own.keys.rows > 0) selection_->gather(block_.kv, own);
-  exchange_.gather(own.keys.data, received_->data(), bytes);
+  return exchange_.start_gather(own.keys.data, received_->data(), std::move(bytes));
 }
 
 /// Attention and the rest of the layer for a piece's rows: each sees all of `context`, and the

@@ -46,7 +46,7 @@ class Ring final : public ExactAttention {
     KeyValues present = kv;
     for (int step = 0; step < ranks; ++step) {
       const auto host = [&](int s) { return static_cast<size_t>((exchange_.rank() + ranks - s) % ranks); };
-      std::optional<Exchange::Rotation> rotation;
+      std::optional<Exchange::Pending> rotation;
       KeyValues next;
       if (step + 1 < ranks) {
         next = rows_of(backend_, guests_[step % 2].view(), 0, rows_[host(step + 1)]);

@@ -28,6 +28,13 @@ Select select(const std::string& name) {
   throw EngineError("invalid_argument", "select is '" + name + "'; give heads, spava or random");
 }
 
+CommChoice comm_choice(const std::string& name) {
+  if (name == "tcp") return CommChoice::Tcp;
+  if (name == "nccl") return CommChoice::Nccl;
+  if (name == "auto") return CommChoice::Auto;
+  throw EngineError("invalid_argument", "comm is '" + name + "'; give tcp, nccl or auto");
+}
+
 std::chrono::milliseconds milliseconds(const Fields& fields, const char* name) {
   const int64_t value = fields.integer(name);
   constexpr int64_t kYear = 365LL * 24 * 3600 * 1000;  // more would overflow the clock
@@ -92,7 +99,7 @@ LayoutRequest layout_request(const Fields& fields) {
 CudaOptions cuda_options(const Fields& fields) {
   const int64_t device = fields.integer("gpu", 0);
   if (device < 0) throw EngineError("invalid_argument", "gpu is " + std::to_string(device) + "; it cannot be negative");
-  return {fields.text("cudaLibrary", ""), {device, fields.text("cublasLt", "")}};
+  return {fields.text("cudaLibrary", ""), {device, fields.text("cublasLt", "")}, fields.text("nccl", "")};
 }
 
 LoadOptions load_options(const Fields& fields) {
@@ -105,7 +112,8 @@ LoadOptions load_options(const Fields& fields) {
 }
 
 ConnectOptions connect_options(const Fields& fields) {
-  return {fields.integer("rank"), fields.texts("peers"), fields.text("secret"), milliseconds(fields, "deadlineMs")};
+  return {fields.integer("rank"), fields.texts("peers"), fields.text("secret"), milliseconds(fields, "deadlineMs"),
+          {comm_choice(fields.text("comm", "tcp")), fields.text("nccl", "")}};
 }
 
 PrefillOptions prefill_options(const Fields& fields) {
@@ -165,11 +173,16 @@ Napi::Value to_js(Napi::Env env, const Capabilities& capabilities) {
   cuda.Set("description", Napi::String::New(env, capabilities.cuda.description));
   cuda.Set("cublasLt", Napi::String::New(env, capabilities.cuda.cublas_lt));
   cuda.Set("missing", strings(env, capabilities.cuda.missing));
+  Napi::Object nccl = Napi::Object::New(env);
+  nccl.Set("available", Napi::Boolean::New(env, capabilities.cuda.missing.empty() && capabilities.cuda.nccl_missing.empty()));
+  nccl.Set("source", Napi::String::New(env, capabilities.cuda.nccl));
+  nccl.Set("missing", Napi::String::New(env, capabilities.cuda.nccl_missing));
   Napi::Object object = Napi::Object::New(env);
   object.Set("backends", strings(env, capabilities.backends));
   object.Set("isa", Napi::String::New(env, capabilities.isa));
   object.Set("threads", number(env, int64_t{capabilities.threads}));
   object.Set("cuda", cuda);
+  object.Set("nccl", nccl);
   return object;
 }
 

@@ -59,8 +59,7 @@ Napi::Value EngineObject::listen(const Napi::CallbackInfo& info) {
 Napi::Value EngineObject::connect(const Napi::CallbackInfo& info) {
   return guard(info.Env(), [&] {
     return submit(info.Env(), [options = connect_options({info[0], "connect"})](Session& session, Call&) -> Result {
-      session.connect(options);
-      return {};
+      return [kind = session.connect(options)](Napi::Env env) { return Napi::String::New(env, kind); };
     });
   });
 }

@@ -28,7 +28,7 @@ int Session::listen(const std::string& host, int64_t port) {
   return listener_->port();
 }
 
-void Session::connect(const ConnectOptions& options) {
+std::string Session::connect(const ConnectOptions& options) {
   if (!model_) throw EngineError("invalid_argument", "connect needs a model; call load first");
   const auto size = static_cast<int64_t>(options.peers.size());
   if (options.rank < 0 || options.rank >= size) {
@@ -40,13 +40,17 @@ void Session::connect(const ConnectOptions& options) {
     const std::lock_guard lock(abort_mutex_);
     engine_.reset();  // the old communicator's peers must not wait for this one
   }
+  const Deadline deadline = Clock::now() + options.deadline;
   auto communicator = size == 1 ? make_solo()
-                                : connect_tcp(*listener_, static_cast<int>(options.rank), options.peers, options.secret,
-                                              Clock::now() + options.deadline);
+                                : choose_communicator(connect_tcp(*listener_, static_cast<int>(options.rank), options.peers,
+                                                                  options.secret, deadline),
+                                                      *model_->backend, options.comm, deadline);
+  const std::string kind = communicator->kind();
   auto engine = std::make_unique<Engine>(model_, std::move(communicator));
   const std::lock_guard lock(abort_mutex_);
   engine_ = std::move(engine);
   listener_.reset();
+  return kind;
 }
 
 std::optional<PhaseTimes> Session::prefill(PrefillOptions& options, Call& call) {

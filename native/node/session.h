@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "../comm/choose.h"
 #include "../comm/tcp.h"
 #include "../engine/engine.h"
 #include "../engine/model.h"
@@ -26,6 +27,7 @@ struct ConnectOptions {
   std::vector<std::string> peers;
   std::string secret;
   std::chrono::milliseconds deadline{0};
+  CommOptions comm;
 };
 
 /// Owns what a PrefillRequest views.
@@ -46,7 +48,8 @@ class Session {
   std::shared_ptr<const Model> load(const LoadOptions& options);
   Rates measure_rates() const;
   int listen(const std::string& host, int64_t port);
-  void connect(const ConnectOptions& options);
+  /// -> the communicator's kind: solo, tcp or nccl.
+  std::string connect(const ConnectOptions& options);
   /// The seconds of each phase where options.phases asks for them.
   std::optional<PhaseTimes> prefill(PrefillOptions& options, Call& call);
   DecodeResult decode(DecodeOptions& options, Call& call);

@@ -83,11 +83,13 @@ async function checkEngine(): Promise<string> {
 
 /** A machine without a GPU is no problem unless the configuration asks for one. */
 async function checkGpu(config: Config): Promise<string> {
-  const { backend, gpu, cudaLibrary, cublasLt } = config;
-  const { cuda } = await capabilitiesOf({ gpu, cudaLibrary, cublasLt });
-  if (cuda.available) return `${cuda.description}, cuBLASLt from ${cuda.cublasLt}`;
+  const { backend, comm, gpu, cudaLibrary, cublasLt, nccl: path } = config;
+  const { cuda, nccl } = await capabilitiesOf({ gpu, cudaLibrary, cublasLt, nccl: path });
+  if (comm === 'nccl' && cuda.available && !nccl.available) throw new Error(nccl.missing);
+  if (cuda.available)
+    return `${cuda.description}, cuBLASLt from ${cuda.cublasLt}, ${nccl.available ? `NCCL from ${nccl.source}` : `without NCCL: ${nccl.missing}`}`;
   const missing = `the CUDA backend does not work here; missing: ${cuda.missing.join('; ')}`;
-  if (backend === 'cuda') throw new Error(missing);
+  if (backend === 'cuda' || comm === 'nccl') throw new Error(missing);
   return missing;
 }
 

@@ -14,6 +14,7 @@ export function workerCommand(): Command {
     .option('--model <directory>', 'model directory')
     .option('--heads <file>', 'retaining heads, when not in the model directory')
     .option('--backend <name>', 'cpu, cuda or auto')
+    .option('--comm <name>', 'what ranks exchange through: tcp, nccl, or auto')
     .option('--threads <number>', 'compute threads of this rank')
     .option('--host <address>', 'address on which the other ranks reach this one')
     .option('--port <number>', 'port for the other ranks; 0: any')

@@ -32,7 +32,14 @@ export interface EngineProgress {
 
 export interface EngineLike {
   listen(host: string, port?: number): Promise<number>;
-  connect(options: { rank: number; peers: string[]; secret: string; deadlineMs: number }): Promise<unknown>;
+  connect(options: {
+    rank: number;
+    peers: string[];
+    secret: string;
+    deadlineMs: number;
+    comm?: 'tcp' | 'nccl' | 'auto';
+    nccl?: string | undefined;
+  }): Promise<unknown>;
   prefill(options: {
     layout: LayoutRequest;
     head: Uint32Array;

@@ -1,4 +1,5 @@
 import type { Logger } from '../platform/logger.js';
+import type { Config } from '../platform/config.js';
 import type { Timings } from '../platform/timings.js';
 import type { EngineLike } from './engine-like.js';
 import type { Rates } from '../plan/blocks.js';
@@ -17,6 +18,7 @@ export interface RankOptions {
   context: Omit<PrepareContext, 'rates'>;
   timings: Timings;
   logger: Logger;
+  comm: Pick<Config, 'comm' | 'nccl'>;
   /** A GPU waits at the end of each phase to measure it, so there it is not done. */
   measurePhases: boolean;
   dispatch: (input: Input) => void;
@@ -47,14 +49,16 @@ export class Rank {
   ) {}
 
   connect(generation: string, roster: Roster, secret: string, stopTokens: number[]): void {
-    const { engine, context, timings, dispatch } = this.options;
+    const { engine, context, timings, dispatch, comm, logger } = this.options;
     this.stopTokens = stopTokens;
     const members = Array.from({ length: context.ranks }, (_, rank) => roster[rank]);
     const peers = members.map((member) => member?.address ?? '');
     this.rates = members.flatMap((member) => member?.rates ?? []);
     this.track(async () => {
       try {
-        await engine.connect({ rank: context.rank, peers, secret, deadlineMs: timings.join });
+        const { rank } = context;
+        const kind = await engine.connect({ rank, peers, secret, deadlineMs: timings.join, ...comm });
+        logger.info({ generation, comm: kind }, 'ranks connected');
         dispatch({ type: 'connected', generation });
       } catch (error) {
         this.fault(error);

@@ -97,6 +97,7 @@ class Life {
       timings,
       logger,
       dispatch,
+      comm: { comm: config.comm, nccl: config.nccl },
       measurePhases: !facts.backend.startsWith('cuda'),
       onProgress: (progress) => {
         this.progress = progress;

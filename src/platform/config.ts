@@ -47,6 +47,10 @@ const schema = z.strictObject({
   /** libapb_cuda.so and libcublasLt.so; found by themselves unless given. */
   cudaLibrary: z.string().optional(),
   cublasLt: z.string().optional(),
+  /** What ranks exchange through: `auto` is nccl where every rank has a GPU of its own, tcp otherwise. */
+  comm: z.enum(['tcp', 'nccl', 'auto']).default('tcp'),
+  /** libnccl.so.2; found by itself unless given. */
+  nccl: z.string().optional(),
 
   cohort: z
     .string()

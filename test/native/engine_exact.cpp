@@ -8,6 +8,7 @@
 #include "engine_files.h"
 #include "engine_ranks.h"
 #include "golden_case.h"
+#include "nccl/ranks.h"
 #include "plain_backend.h"
 #include "thread_communicator.h"
 
@@ -181,6 +182,13 @@ TEST("ring and ulysses over tcp, and with device memory staged through the host"
     Ranks cohort("llama-d32", std::move(communicators), backend);
     for (const Way& way : {kRing, kZigzag, kUlysses}) same(want, cohort.answer(document, way, 16), "tcp");
   }
+}
+
+TEST("ring and ulysses by nccl, from device memory") {
+  const std::vector<uint32_t> document = document_of(97);
+  const std::vector<float> want = Ranks("llama-d32", 1).answer(document, kFull, 1024);
+  Ranks cohort("llama-d32", connect_doubles(4), device);
+  for (const Way& way : {kRing, kZigzag, kUlysses}) same(want, cohort.answer(document, way, 16), "nccl");
 }
 
 TEST("ranks that do not divide the query heads are refused by ulysses on every rank, and the cohort works on") {

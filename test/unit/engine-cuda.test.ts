@@ -65,3 +65,38 @@ test('a backend that is named is never replaced; auto comes to the CPU and says 
     await engine.dispose();
   }
 });
+
+test('NCCL is of no use without GPUs: capabilities say so, nccl that was named is refused on every rank, auto is tcp', async () => {
+  expect(capabilities({ cudaLibrary: join(directory, 'nowhere.so') }).nccl).toEqual({
+    available: false,
+    source: '',
+    missing: 'needs the CUDA backend',
+  });
+  const engines = [Engine.create(), Engine.create()];
+  const connect = async (comm: 'nccl' | 'auto') => {
+    const ports = await Promise.all(engines.map((engine) => engine.listen('127.0.0.1')));
+    const peers = ports.map((port) => `127.0.0.1:${port}`);
+    return Promise.allSettled(
+      engines.map((engine, rank) => engine.connect({ rank, peers, secret: 's', deadlineMs: 20_000, comm })),
+    );
+  };
+  try {
+    await Promise.all(
+      engines.map((engine) => engine.load({ modelDir: 'models/demo', threads: 1, backend: 'cpu' })),
+    );
+    for (const outcome of await connect('nccl'))
+      expect(outcome).toMatchObject({
+        status: 'rejected',
+        reason: {
+          code: 'ENGINE_UNSUPPORTED',
+          message: expect.stringMatching(/rank 0 lacks a GPU.*rank 1 lacks a GPU/) as string,
+        },
+      });
+    expect(await connect('auto')).toEqual([
+      { status: 'fulfilled', value: 'tcp' },
+      { status: 'fulfilled', value: 'tcp' },
+    ]);
+  } finally {
+    await Promise.all(engines.map((engine) => engine.dispose()));
+  }
+});

@@ -21,6 +21,9 @@ struct Report {
   std::string description;  // "cuda (NVIDIA H100 80GB HBM3)"
   std::string cublas_lt;    // where cuBLASLt came from, and its version
   std::vector<std::string> missing;
+  // Of collectives between GPUs, which the backend itself does without; filled in by the child of probe_cuda.
+  std::string nccl;          // where NCCL came from, and its version
+  std::string nccl_missing;  // why it cannot be used, and the remedy; empty: it can
 };
 
 struct Abi {

@@ -1,14 +1,11 @@
 #include "cublas_lt.h"
 
 #include <dlfcn.h>
-#include <glob.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <map>
 #include <mutex>
-#include <sstream>
 
+#include "../load/library_search.h"
 #include "check.h"
 
 namespace longhaul::cuda {
@@ -40,35 +37,12 @@ std::string load(void* library, CublasLt& lt) {
   return complete ? "" : problem;
 }
 
-void add_files(const std::string& pattern, std::vector<std::string>& to) {
-  glob_t found{};
-  if (::glob(pattern.c_str(), GLOB_TILDE, nullptr, &found) == 0)
-    for (size_t i = 0; i < found.gl_pathc; ++i) to.emplace_back(found.gl_pathv[i]);
-  ::globfree(&found);
-}
-
-/// The folders that hold bin/python3 of each PATH entry: an activated environment's packages.
-std::vector<std::string> python_prefixes() {
-  std::vector<std::string> prefixes = {"/usr", "/usr/local", "~/.local", ".venv"};
-  const char* path = std::getenv("PATH");
-  std::istringstream entries(path ? path : "");
-  for (std::string entry; std::getline(entries, entry, ':');) {
-    std::error_code ignored;
-    if (std::filesystem::exists(entry + "/python3", ignored))
-      prefixes.push_back(std::filesystem::path(entry).parent_path().string());
-  }
-  return prefixes;
-}
-
 }  // namespace
 
 std::vector<std::string> cublas_lt_candidates() {
   std::vector<std::string> candidates = {"libcublasLt.so.13", "libcublasLt.so.12"};
   add_files("/usr/local/cuda*/lib64/libcublasLt.so.1[23]", candidates);
-  for (const std::string& prefix : python_prefixes())
-    for (const char* packages : {"site-packages", "dist-packages"})
-      for (const char* package : {"cu13", "cublas", "cu12"})
-        add_files(prefix + "/lib/python3*/" + packages + "/nvidia/" + package + "/lib/libcublasLt.so.1[23]", candidates);
+  add_python_files({"cu13", "cublas", "cu12"}, "libcublasLt.so.1[23]", candidates);
   return candidates;
 }
 

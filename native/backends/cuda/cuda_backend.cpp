@@ -14,6 +14,7 @@
 #include "rotary.h"
 #include "rows.h"
 #include "selection.h"
+#include "side_stream.h"
 #include "staging.h"
 
 namespace longhaul::cuda {
@@ -73,6 +74,8 @@ class CudaBackend final : public Backend {
     device_->use();
     check(cudaStreamSynchronize(device_->stream()), "the work enqueued so far");
   }
+  std::string device_id() const override { return device_->uuid(); }
+  std::unique_ptr<Stream> open_stream() override { return std::make_unique<SideStream>(device_); }
 
   // ---- weights ------------------------------------------------------------------------------
   LinearPtr load_linear(std::span<const LinearPart> parts) override {

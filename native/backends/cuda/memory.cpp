@@ -17,6 +17,7 @@ Device::Device(int index) : index_(index) {
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, index), "reading the GPU's properties");
   name_ = properties.name;
+  uuid_.assign(properties.uuid.bytes, sizeof properties.uuid.bytes);
   total_ = properties.totalGlobalMem;
   multiprocessors_ = properties.multiProcessorCount;
   cudaMemPoolProps pool{};

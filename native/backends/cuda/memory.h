@@ -23,6 +23,8 @@ class Device {
   cudaStream_t stream() const { return stream_; }
   int multiprocessors() const { return multiprocessors_; }
   const std::string& name() const { return name_; }
+  /// 16 bytes that no other GPU has.
+  const std::string& uuid() const { return uuid_; }
 
   /// Uninitialised, on a 256-byte boundary, usable by whatever is enqueued later. Throws EngineError("out_of_memory").
   void* allocate(size_t bytes);
@@ -32,7 +34,7 @@ class Device {
  private:
   int index_, multiprocessors_ = 0;
   size_t total_ = 0;
-  std::string name_;
+  std::string name_, uuid_;
   cudaStream_t stream_ = nullptr;
   cudaMemPool_t pool_ = nullptr;
 };

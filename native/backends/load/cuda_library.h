@@ -10,6 +10,7 @@ namespace longhaul {
 struct CudaOptions {
   std::string library;  // empty: libapb_cuda.so beside the file that this code was linked into
   cuda::DeviceOptions device;
+  std::string nccl;  // path or name of libnccl.so.2; empty: searched for
 };
 
 /// Where the library would be opened from.

@@ -17,6 +17,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "../../comm/nccl_library.h"
 #include "../../engine/errors.h"
 
 extern char** environ;
@@ -29,6 +30,7 @@ constexpr std::chrono::seconds kPatience{60};  // a cold driver takes seconds
 /// What a child that did not answer as expected means.
 cuda::Report broken(const std::string& what) {
   cuda::Report report;
+  report.nccl_missing = "needs the CUDA backend";
   report.missing.push_back("a working CUDA driver: the probe of the GPU in a process of its own " + what +
                            "; check the driver with nvidia-smi");
   return report;
@@ -85,11 +87,12 @@ cuda::Report ask_child(const CudaOptions& options) {
   const std::string library = cuda_library_path(options);
   std::error_code ignored;
   if (!std::filesystem::exists(library, ignored)) {
+    report.nccl_missing = "needs the CUDA backend";
     report.missing.push_back("libapb_cuda.so (" + library + "); build it with `make cuda`, or name it with the setting cudaLibrary (LONGHAUL_CUDA_LIBRARY)");
     return report;
   }
   std::string problem;
-  const std::string output = run_child({own_folder() + "/longhaul-probe", library, std::to_string(options.device.device), options.device.cublas_lt}, problem);
+  const std::string output = run_child({own_folder() + "/longhaul-probe", library, std::to_string(options.device.device), options.device.cublas_lt, options.nccl}, problem);
   if (!problem.empty()) return broken(problem);
   std::istringstream lines(output);
   for (std::string line; std::getline(lines, line);) {
@@ -99,6 +102,8 @@ cuda::Report ask_child(const CudaOptions& options) {
     if (key == "description") report.description = value;
     if (key == "cublasLt") report.cublas_lt = value;
     if (key == "missing") report.missing.push_back(value);
+    if (key == "nccl") report.nccl = value;
+    if (key == "ncclMissing") report.nccl_missing = value;
   }
   if (report.description.empty() && report.missing.empty()) return broken("said nothing");
   return report;
@@ -113,9 +118,9 @@ std::string one_line(std::string text) {
 
 const cuda::Report& probe_cuda(const CudaOptions& options) {
   static std::mutex mutex;
-  static std::map<std::tuple<std::string, int64_t, std::string>, cuda::Report> known;
+  static std::map<std::tuple<std::string, int64_t, std::string, std::string>, cuda::Report> known;
   const std::lock_guard lock(mutex);
-  const auto key = std::tuple(cuda_library_path(options), options.device.device, options.device.cublas_lt);
+  const auto key = std::tuple(cuda_library_path(options), options.device.device, options.device.cublas_lt, options.nccl);
   const auto at = known.find(key);
   return at != known.end() ? at->second : known.emplace(key, ask_child(options)).first->second;
 }
@@ -127,6 +132,13 @@ int run_cuda_probe(const CudaOptions& options) {
   } catch (const EngineError& error) {
     report.missing.emplace_back(error.what());
   }
+  try {
+    report.nccl = nccl::open(options.nccl).source;
+  } catch (const EngineError& error) {
+    report.nccl_missing = error.what();
+  }
+  if (!report.nccl.empty()) std::printf("nccl\t%s\n", one_line(report.nccl).c_str());
+  if (!report.nccl_missing.empty()) std::printf("ncclMissing\t%s\n", one_line(report.nccl_missing).c_str());
   if (!report.description.empty()) std::printf("description\t%s\n", one_line(report.description).c_str());
   if (!report.cublas_lt.empty()) std::printf("cublasLt\t%s\n", one_line(report.cublas_lt).c_str());
   for (const std::string& missing : report.missing) std::printf("missing\t%s\n", one_line(missing).c_str());

@@ -52,6 +52,14 @@ export interface Capabilities {
     /** Each thing that is not there or cannot be used, with the remedy. */
     missing: string[];
   };
+  /** Collectives between GPUs. */
+  nccl: {
+    available: boolean;
+    /** Where NCCL was found, and its version. */
+    source: string;
+    /** Why it cannot be used, with the remedy; empty when it can. */
+    missing: string;
+  };
 }
 
 /** Where the CUDA backend finds what it opens at run time; everything has a default. */
@@ -60,6 +68,8 @@ export interface CudaOptions {
   cudaLibrary?: string | undefined;
   /** libcublasLt.so; the system's, a toolkit's or a Python package's unless given. */
   cublasLt?: string | undefined;
+  /** libnccl.so.2; the system's, a toolkit's or a Python package's unless given. */
+  nccl?: string | undefined;
   /** Which GPU, counted modulo the number of those that the process sees. */
   gpu?: number | undefined;
 }
@@ -97,6 +107,10 @@ export interface ConnectOptions {
   peers: string[];
   secret: string;
   deadlineMs: number;
+  /** `tcp` unless given. `auto`: nccl where every rank has a GPU of its own, tcp otherwise. */
+  comm?: 'tcp' | 'nccl' | 'auto';
+  /** libnccl.so.2, as in CudaOptions. */
+  nccl?: string | undefined;
 }
 
 export interface Progress {
@@ -180,7 +194,7 @@ export interface RawEngine {
   load(options: LoadOptions): Promise<ModelInfo>;
   measureRates(): Promise<Rates>;
   listen(options: { host: string; port: number }): Promise<number>;
-  connect(options: ConnectOptions): Promise<void>;
+  connect(options: ConnectOptions): Promise<string>;
   prefill(options: PrefillOptions): Promise<PhaseTimes | undefined>;
   decode(options: DecodeOptions): Promise<Decoded>;
   trace(): Promise<Trace>;

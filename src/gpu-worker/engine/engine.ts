@@ -92,8 +92,8 @@ export class Engine {
     return this.call(undefined, () => this.raw.listen({ host, port }));
   }
 
-  /** Resolves when every rank is connected to every other one. */
-  connect(options: bindings.ConnectOptions & Abortable): Promise<void> {
+  /** Resolves when every rank is connected to every other one, with what connects them: `solo`, `tcp` or `nccl`. */
+  connect(options: bindings.ConnectOptions & Abortable): Promise<string> {
     return this.call(options.signal, () => this.raw.connect(options));
   }
 
