@@ -3,12 +3,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean help
+.PHONY: chaos demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
 	@echo "make test        lint, types, unit, native (with sanitizers), integration, browser, chaos"
 	@echo "make test-quick  lint, types and unit tests"
+	@echo "make chaos       every fault, the whole kill matrix; writes it into docs/reliability.md"
 	@echo "make build       the addon and dist/"
 	@echo "make s3-suite    checks an S3 server: ENDPOINT= [ACCESS_KEY= SECRET_KEY= REGION= BUCKET=], without one our own"
 	@echo "make bench       benchmarks of the CPU backend and of submit"
@@ -55,6 +56,9 @@ test: lint test-data chromium build
 	npx vitest run --project browser
 	npx vitest run --project s3-suite
 	npx vitest run --project chaos
+
+chaos: setup build
+	MATRIX=whole npx vitest run --project chaos
 
 # The same checks against any server. Without BUCKET it makes one, and removes it.
 s3-suite: setup

@@ -10,6 +10,7 @@ import { redisKeys } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
 import { ObjectStore } from '../platform/object-store.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
+import { armTestPoint } from '../platform/test-points.js';
 import { Releasers } from '../platform/shutdown.js';
 import { startCommit } from './commit.js';
 import type { AggregatorContext } from './context.js';
@@ -23,6 +24,7 @@ import { runReconciler } from './reconcile.js';
  */
 export async function runAggregator(config: Config, logger: Logger, signal: AbortSignal): Promise<void> {
   const releasers = new Releasers();
+  armTestPoint(config, logger);
   try {
     const redis = createRedis(config.redisUrl, 'command');
     releasers.add(() => redis.disconnect());

@@ -19,6 +19,7 @@ import type { Outcome } from '../contracts/outcome.js';
 import { itemJob, type ItemFailure, type ItemJob } from '../contracts/work-item.js';
 import { InfrastructureError } from '../platform/errors.js';
 import { jobIds, objectKeys, QUEUES } from '../platform/keys.js';
+import { reach } from '../platform/test-points.js';
 import { isLiving, manifestOf, type AggregatorContext } from './context.js';
 import { startWorker } from './worker.js';
 
@@ -81,12 +82,14 @@ async function commitItem(
     await context.store.create(objectKeys.timeline(id, item), timeline, signal);
   }
   const outcomes = toOutcomes(manifest.header, requests, end ?? (await endWithoutValue(context, manifest)));
+  reach('commit');
   const committed = await mapConcurrently(
     outcomes,
     WRITERS,
     (outcome) => commitOutcome(context, outcome, end !== undefined, signal),
     signal,
   );
+  reach('outcomes');
 
   let pending = await recordOutcomes(context.redis, id, committed);
   if (pending === 'unregistered') {
@@ -95,6 +98,7 @@ async function commitItem(
     await registerBatch(context.redis, manifest.header);
     pending = await recordOutcomes(context.redis, id, committed);
   }
+  reach('recorded');
   // The child goes before its parent: an item always has a job or a record, so nobody enqueues it again.
   if ((await context.queues.documents.remove(jobIds.document(id, item))) === 0) {
     throw new InfrastructureError('ITEM_HELD', `a cohort still holds work item ${item} of batch ${id}`);

@@ -11,6 +11,7 @@ import { listOutcomes } from '../batch/sync.js';
 import type { Outcome, Success } from '../contracts/outcome.js';
 import { finaliseJob, type FinaliseJob } from '../contracts/work-item.js';
 import { objectKeys, QUEUES, redisKeys } from '../platform/keys.js';
+import { reach } from '../platform/test-points.js';
 import { VERSION } from '../platform/version.js';
 import { manifestOf, restoreLiving, type AggregatorContext } from './context.js';
 import { startWorker } from './worker.js';
@@ -72,8 +73,10 @@ async function writeFiles(
   async function* otherLines(): AsyncGenerator<Buffer> {
     for await (const outcome of readOutcomes(store, manifest, unanswered, signal)) yield line(outcome);
   }
+  reach('finalise');
   const output = await store.put(objectKeys.output(id), answeredLines(), signal);
   const error = await store.put(objectKeys.error(id), otherLines(), signal);
+  reach('files');
   const success: Success = {
     format: 'longhaul-success/1',
     batch_id: id,
@@ -86,6 +89,7 @@ async function writeFiles(
     version: VERSION,
   };
   const written = await store.create(objectKeys.success(id), canonicalJson(success) + '\n', signal);
+  reach('success');
   return written === 'created' ? success : ((await readSuccess(store, id, signal)) ?? success);
 }
 

@@ -2,6 +2,7 @@ import type { Manifest, ManifestHeader } from '../contracts/manifest.js';
 import type { WorkItem } from '../contracts/work-item.js';
 import { LonghaulError, NotFoundError, StoreError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
+import { reach } from '../platform/test-points.js';
 import { canonicalJson } from './canonical.js';
 import { mapConcurrently } from './concurrency.js';
 import { contentDigest, draftOf, requestLine, type BatchDraft } from './draft.js';
@@ -65,6 +66,7 @@ export async function createBatchFrom(
     onProgress?.({ done: ++done, total });
   };
   await mapConcurrently([...index.items.keys()], WRITERS, write, signal);
+  reach('items');
   const key = objectKeys.manifest(header.batch_id);
   if ((await deps.store.createStream(key, manifestLines(draft), signal)) === 'exists') {
     const first = await readExisting(deps, header.batch_id, signal);
@@ -78,6 +80,7 @@ export async function createBatchFrom(
     }
     return joined;
   }
+  reach('manifest');
   await restoreBatch(deps, index, signal);
   return { created: true, header };
 }

@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import type { ManifestHeader } from '../contracts/manifest.js';
 import { InfrastructureError } from '../platform/errors.js';
 import { jobIds, QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
+import { reach } from '../platform/test-points.js';
 import { chunks } from './concurrency.js';
 import type { Queues } from './queues.js';
 
@@ -53,6 +54,7 @@ export async function enqueueItems(
   for (const chunk of chunks(items, CHUNK)) {
     signal?.throwIfAborted();
     await queues.flows.addBulk(chunk.map((item) => flow(batch, item)));
+    reach('enqueued');
   }
 }
 

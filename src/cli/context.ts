@@ -3,6 +3,7 @@ import type { BatchDeps } from '../batch/queues.js';
 import { loadConfig, settingNames, type Config, type SettingName } from '../platform/config.js';
 import { ObjectStore } from '../platform/object-store.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
+import { armTestPoint } from '../platform/test-points.js';
 import { shutdownSignal } from '../platform/shutdown.js';
 
 /** Configuration as the command line gives it: global options and those of the command that name a setting. */
@@ -25,6 +26,7 @@ export type CommandContext = StoreContext & BatchDeps;
 /** Opens what a command that only reads S3 needs, and releases it whatever happens. */
 export async function withStore<T>(command: Command, use: (context: StoreContext) => Promise<T>): Promise<T> {
   const config = configOf(command);
+  armTestPoint(config);
   const { signal, dispose } = shutdownSignal();
   try {
     const store = new ObjectStore(config);

@@ -12,6 +12,7 @@ import {
 import type { Config } from '../platform/config.js';
 import { QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
+import { reach } from '../platform/test-points.js';
 import { Claim, type ClaimDeps } from './claim.js';
 import { faultBackoff } from './counters.js';
 import { Gate } from './gate.js';
@@ -67,6 +68,9 @@ export class Leader {
         runRetryDelay: timings.heartbeat,
       },
     );
+    this.worker.on('completed', () => {
+      reach('completed');
+    });
     this.worker.on('error', (error) => {
       logger.warn({ err: error }, 'worker');
     });
@@ -171,6 +175,7 @@ export class Leader {
       this.faults = 0;
       log.info({ execution: result.execution }, 'answered');
       await this.checkUncommitted();
+      reach('complete');
       return result;
     } finally {
       this.claim = null;

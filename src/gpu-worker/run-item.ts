@@ -1,3 +1,4 @@
+import { reach } from '../platform/test-points.js';
 import { now } from './wait.js';
 import type { EngineLike } from './engine-like.js';
 import type { PhaseTimes } from './engine/bindings.js';
@@ -64,13 +65,16 @@ export async function runItem(
           select: item.options.select ?? undefined,
           collectiveTimeoutMs,
           phases: context.measurePhases,
-          onProgress: ({ done, total }) =>
-            onProgress?.({ phase: 'prefill', done: index * total + done, total: groups.length * total }),
+          onProgress: ({ done, total }) => {
+            if (done > 0) reach('prefill');
+            onProgress?.({ phase: 'prefill', done: index * total + done, total: groups.length * total });
+          },
         }),
       );
       output.prefillSeconds += prefill.seconds;
       output.phases = sum(output.phases, prefill.value);
       for (const question of group.questions) {
+        if (output.decoded.length > 0) reach('decode');
         onProgress?.({ phase: 'decode', done: output.decoded.length, total: questions });
         const decode = await call(() =>
           engine.decode({

@@ -8,6 +8,7 @@ import { describeError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { createRedis } from '../platform/redis.js';
+import { reach } from '../platform/test-points.js';
 import { VERSION } from '../platform/version.js';
 import { stateName, writeCohortState } from './cohort-state.js';
 import type { EngineLike, EngineProgress, Layout, LayoutRequest, ModelFacts } from './engine-like.js';
@@ -192,11 +193,13 @@ class Life {
         const { membership } = this;
         if (membership === undefined) return;
         const { session, roster, announcement } = membership;
+        reach('forming');
         this.rank.connect(session.generation, roster, announcement.secret, announcement.stop);
       },
       send: ({ body }) => this.session?.control.send(this.withTimes(body)),
       claims: ({ open }) => this.leader?.claims(open),
       prepare: ({ ticket }) => {
+        reach('prepare');
         this.followerTimes.clear();
         this.rank.prepare(ticket);
       },
@@ -204,6 +207,7 @@ class Life {
         if (this.leader !== undefined) this.start('confirm', this.leader.confirm(ticket));
       },
       run: ({ ticket }) => {
+        reach('go');
         this.rank.run(ticket);
       },
       drop: ({ ticket }) => {

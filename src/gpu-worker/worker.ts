@@ -10,6 +10,7 @@ import { ConfigError, describeError } from '../platform/errors.js';
 import type { Logger } from '../platform/logger.js';
 import { ObjectStore } from '../platform/object-store.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
+import { armTestPoint } from '../platform/test-points.js';
 import { Releasers } from '../platform/shutdown.js';
 import { VERSION } from '../platform/version.js';
 import { modelDigests } from '../text/model-digests.js';
@@ -22,6 +23,7 @@ export const EXIT_FORM_ANEW = 75;
 
 export async function runWorker(config: Config, logger: Logger, signal: AbortSignal): Promise<number> {
   const releasers = new Releasers();
+  armTestPoint(config, logger);
   try {
     const redis = openRedis(config, releasers);
     await checkRedis(redis, config.redisUrl);

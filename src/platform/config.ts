@@ -8,6 +8,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from './errors.js';
+import { testPointSetting } from './test-points.js';
 import { timingProfiles, type Timings } from './timings.js';
 
 const port = z.coerce.number().int().min(0).max(65535);
@@ -97,6 +98,8 @@ const schema = z.strictObject({
     .optional(),
   /** Under which people reach it, when that is not its own address: behind a proxy with TLS. */
   dashboardUrl: z.url({ protocol: /^https?$/ }).optional(),
+  /** For tests: where this process stops or dies (test-points.ts). */
+  testPoint: testPointSetting.optional(),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 

@@ -6,6 +6,7 @@ import { claimIdempotencyKey } from '../batch/idempotency.js';
 import type { BatchDeps } from '../batch/queues.js';
 import type { ManifestHeader } from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
+import { reach } from '../platform/test-points.js';
 import { modelDigests } from '../text/model-digests.js';
 import { readModelLimits } from '../text/model-limits.js';
 import { modelName, takesRoles } from '../text/model-prompt.js';
@@ -78,6 +79,7 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
   const [model, roles] = await Promise.all([modelName(modelDir), takesRoles(modelDir)]);
   const parsed = await parseInput(file, spool, { model, roles, policy, signal });
   await input.onParsed?.();
+  reach('checked');
   const [tokenizer, { maxPositions, queryHeads }, digests] = await Promise.all([
     loadTokenizer(modelDir),
     readModelLimits(modelDir),
@@ -104,6 +106,7 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
     signal,
   });
   await keepDocuments(deps, existing, signal);
+  reach('staged');
 
   const resolved = requests.map((request): Resolved => {
     const document = documents.get(request.document.key);

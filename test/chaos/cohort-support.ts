@@ -57,6 +57,7 @@ export interface CohortOptions {
   ranks: number;
   cohort?: string;
   settings?: Partial<Settings>;
+  settingsOf?: (rank: number) => Partial<Settings>;
 }
 
 /** Services and a model for a test file. */
@@ -169,7 +170,10 @@ export class TestCohort {
   }
 }
 
-function spawnRank({ redis, s3, modelDir, ranks, cohort, settings }: CohortOptions, rank: number): Seat {
+function spawnRank(
+  { redis, s3, modelDir, ranks, cohort, settings, settingsOf }: CohortOptions,
+  rank: number,
+): Seat {
   const environment = toEnvironment({
     redisUrl: redis.url,
     profile: 'fast',
@@ -178,6 +182,7 @@ function spawnRank({ redis, s3, modelDir, ranks, cohort, settings }: CohortOptio
     modelDir,
     ...s3.settings,
     ...settings,
+    ...settingsOf?.(rank),
   });
   const flags = ['worker', '--rank', String(rank), '--ranks', String(ranks)];
   if (cohort !== undefined) flags.push('--cohort', cohort);
@@ -225,9 +230,14 @@ export class Bench {
     for (const queue of [this.documents, this.outcomes]) queue.on('error', () => undefined);
   }
 
-  cohort(ranks: number, cohort = `c${ranks}`, settings: Partial<Settings> = {}): TestCohort {
+  cohort(
+    ranks: number,
+    cohort = `c${ranks}`,
+    settings: Partial<Settings> = {},
+    settingsOf?: (rank: number) => Partial<Settings>,
+  ): TestCohort {
     if (!existsSync(resolve('dist/cli/main.js'))) throw new Error('dist is missing; run `make build`');
-    const made = new TestCohort({ ...this.services, ranks, cohort, settings });
+    const made = new TestCohort({ ...this.services, ranks, cohort, settings, settingsOf });
     this.cohorts.push(made);
     return made.start();
   }
