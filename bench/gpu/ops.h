@@ -18,6 +18,10 @@ void products(longhaul::Backend& backend);
 /// Exact prefill of `tokens` tokens by a model of Llama-3.1-8B's shapes with random weights, then `answer` decoded tokens.
 void prefill(const std::shared_ptr<longhaul::Backend>& backend, int64_t tokens, int64_t answer);
 
+/// All methods on `ranks` GPUs by NCCL and `full` on one, at the same shapes with retaining heads: a JSON line each with
+/// the seconds of three prefills, of a decoded token, and of each rank's phases.
+void methods(const std::function<std::shared_ptr<longhaul::Backend>(int rank)>& gpu, int64_t tokens, int ranks);
+
 /// Loading the checkpoint in `directory`, as it lies on the disk.
 void load(const std::shared_ptr<longhaul::Backend>& backend, const std::string& directory);
 

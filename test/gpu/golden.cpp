@@ -1,5 +1,6 @@
-// Every golden case on the CUDA backend, ranks as threads that share the GPU, with the reference's
-// tolerances for bfloat16 (test/cases/README.md): logits, clear choices, selections.
+// Every golden case on the CUDA backend, ranks as threads that share a GPU, with the reference's
+// tolerances for bfloat16 (test/cases/README.md): logits, clear choices, selections. Those of two ranks
+// also by NCCL on two GPUs, and all of several ranks over tcp on two.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -7,6 +8,7 @@
 
 #include "golden_case.h"
 #include "engine_ranks.h"
+#include "nccl_ranks.h"
 #include "thread_communicator.h"
 #include "twins.h"
 
@@ -60,9 +62,24 @@ void check_tokens(const GoldenCase& golden, const std::vector<uint32_t>& got, do
   CHECK(got.size() == golden.tokens.size());
 }
 
-void run(const std::string& name) {
-  const GoldenCase golden(name);
-  auto engines = make_engines(golden, connect_threads(golden.layout.ranks), twins::make_gpu);
+using Engines = std::vector<std::unique_ptr<Engine>>;
+
+/// Ranks on both GPUs in turn, by NCCL or over tcp.
+Engines engines_on_two_gpus(const GoldenCase& golden, CommChoice choice) {
+  const int ranks = golden.layout.ranks;
+  std::vector<std::shared_ptr<Backend>> backends;
+  for (int r = 0; r < ranks; ++r) backends.push_back(gpu(r));
+  comm_test::Listeners listeners(ranks);
+  std::vector<std::unique_ptr<Communicator>> communicators(static_cast<size_t>(ranks));
+  comm_test::on_threads(ranks, [&](int r) {
+    const auto i = static_cast<size_t>(r);
+    communicators[i] = connect_gpu(listeners, r, *backends[i], choice);
+  });
+  CHECK(communicators[0]->kind() == (choice == CommChoice::Nccl ? "nccl" : "tcp"));
+  return make_engines(golden, std::move(communicators), [&, next = size_t{0}]() mutable { return backends[next++]; });
+}
+
+void run(const GoldenCase& golden, const Engines& engines) {
   const size_t ranks = engines.size();
   std::vector<Trace> traces(ranks);
   std::vector<DecodeResult> greedy(ranks), again(ranks);
@@ -93,7 +110,19 @@ void run(const std::string& name) {
 
 const bool registered = [] {
   for (const std::string& name : golden_case_names())
-    check::registry().push_back({"gpu golden case " + name, [=] { run(name); }});
+    check::registry().push_back({"gpu golden case " + name, [=] {
+      const GoldenCase golden(name);
+      run(golden, make_engines(golden, connect_threads(golden.layout.ranks), twins::make_gpu));
+    }});
+  const auto add = [](const std::string& name, CommChoice choice, const char* how) {
+    check::registry().push_back({"gpu two: golden case " + name + how, [=] {
+      const GoldenCase golden(name);
+      if (two_gpus()) run(golden, engines_on_two_gpus(golden, choice));
+    }});
+  };
+  for (const char* name : {"apb-r2-eos"}) add(name, CommChoice::Nccl, " by nccl");
+  for (const char* name : {"apb-r2-eos", "apb-r4-uneven", "apb-r4-spava", "apb-r8", "full-r4", "star-r4-uneven"})
+    add(name, CommChoice::Tcp, " over tcp");
   return true;
 }();
 
