@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { itemFailure } from '../../src/contracts/work-item.js';
 import { redisKeys } from '../../src/platform/keys.js';
+import { checkRedis } from '../../src/platform/redis.js';
 import {
   Bench,
   documentOf,
@@ -94,6 +95,34 @@ describe('Redis', () => {
       expect(cohort.exits.slice(0, 2).map((exit) => exit.code)).toEqual([75, 75]);
       await services.redis.kill('SIGCONT');
       expect((await bench.answered(id)).execution.epoch).toBe(2);
+    }));
+
+  it('out of memory: nothing is evicted, the cohort gives up, and answers when there is room', () =>
+    withOwnServices(async (bench) => {
+      const cohort = bench.cohort(2);
+      await bench.ready('c2');
+      const id = await bench.submit(full(2), [slow]);
+      await bench.reached(id, 'decode');
+      await bench.redis.config('SET', 'maxmemory', '1');
+      await until('both ranks ended', 15_000, () => Promise.resolve(cohort.exits.length >= 2));
+      expect(cohort.exits.slice(0, 2).map((exit) => exit.code)).toEqual([75, 75]);
+      await expect(bench.redis.set('one-more', '1')).rejects.toThrow('OOM');
+      await bench.redis.config('SET', 'maxmemory', '0');
+      expect((await bench.answered(id)).execution.epoch).toBe(2);
+      expect((await bench.job(id)).attemptsMade).toBe(1);
+      expect(await bench.redis.info('stats')).toContain('evicted_keys:0');
+    }));
+
+  it('with a policy that evicts is refused, with the remedy, before anything is claimed', () =>
+    withOwnServices(async (bench, services) => {
+      await bench.redis.config('SET', 'maxmemory-policy', 'allkeys-lru');
+      await expect(checkRedis(bench.redis, services.redis.url)).rejects.toThrow(
+        /maxmemory-policy allkeys-lru.*set it to noeviction/,
+      );
+      const cohort = bench.cohort(1, 'evicting');
+      await until('the rank ended', 15_000, () => Promise.resolve(cohort.exits.length >= 1));
+      expect(cohort.exits[0]?.code).not.toBe(0);
+      expect(cohort.log()).toContain('allkeys-lru');
     }));
 });
 
