@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: chaos demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean help
+.PHONY: chaos demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
@@ -12,6 +12,7 @@ help:
 	@echo "make chaos       every fault, the whole kill matrix; writes it into docs/reliability.md"
 	@echo "make build       the addon and dist/"
 	@echo "make s3-suite    checks an S3 server: ENDPOINT= [ACCESS_KEY= SECRET_KEY= REGION= BUCKET=], without one our own"
+	@echo "make fuzz        every parser of outside bytes: SECONDS= for each (20), SEED= plays a finding again"
 	@echo "make bench       benchmarks of the CPU backend and of submit"
 	@echo "make cuda        the CUDA backend (needs nvcc; no GPU)"
 	@echo "make test-gpu    its tests, on a machine with an H100 or H200"
@@ -52,6 +53,7 @@ test: lint test-data chromium build
 	npx vitest run --project unit
 	$(MAKE) -s -j$(JOBS) -C native test
 	$(MAKE) -s -j$(JOBS) -C native sanitize
+	$(MAKE) -s fuzz
 	npx vitest run --project integration
 	npx vitest run --project browser
 	npx vitest run --project s3-suite
@@ -66,6 +68,16 @@ s3-suite: setup
 	@NODE_NO_WARNINGS=1 S3_SUITE_ENDPOINT="$(ENDPOINT)" S3_SUITE_ACCESS_KEY="$(ACCESS_KEY)" S3_SUITE_SECRET_KEY="$(SECRET_KEY)" \
 	  S3_SUITE_REGION="$(REGION)" S3_SUITE_BUCKET="$(BUCKET)" \
 	  npx vitest run --project s3-suite --reporter=./test/s3-suite/table.ts
+
+SECONDS := 20
+export FUZZ_SECONDS = $(SECONDS)
+# The native parsers run beside the others. An input that hangs is ended from outside.
+fuzz: setup
+	@npx tsc -p tsconfig.build.json
+	@$(MAKE) --no-print-directory -s -j$(JOBS) -C native fuzz-build
+	@$(MAKE) --no-print-directory -s -C native fuzz SECONDS=$(SECONDS) SEED=$(SEED) & native=$$!; \
+	  FUZZ_SEED="$(SEED)" timeout $$(( 5 * $(SECONDS) + 300 )) npx vitest run --project fuzz; rc=$$?; \
+	  wait $$native && exit $$rc
 
 bench: build
 	$(MAKE) -s -C native bench

@@ -11,6 +11,7 @@ export default defineConfig({
       { test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...slow } },
       { test: { name: 's3-suite', include: ['test/s3-suite/**/*.test.ts'], ...slow } },
       { test: { name: 'browser', include: ['test/browser/**/*.test.ts'], ...slow } },
+      { test: { name: 'fuzz', include: ['test/fuzz/**/*.test.ts'] } },
       { test: { name: 'chaos', include: ['test/chaos/**/*.test.ts'], ...slow, testTimeout: 180_000 } },
     ],
   },

@@ -15,6 +15,7 @@ import { TextError, Utf8Decoder } from '../text/utf8.js';
 import { chatDocument, checkChatLine, isChatLine } from './chat-line.js';
 import { checkLine, questionBytes, type CheckedRequest } from './check-line.js';
 import { MAX_LINE_BYTES, readLines, type InputLine } from './input-lines.js';
+import { deeperThan, MAX_NESTING } from './nesting.js';
 import { Problems } from './problems.js';
 import type { Place, Spool } from './spool.js';
 
@@ -187,6 +188,7 @@ function parseLine(
     if (error instanceof SyntaxError) return refuse(`is not JSON: ${shorten(error.message)}`);
     throw error;
   }
+  if (deeperThan(value, MAX_NESTING)) return refuse(`is nested more than ${MAX_NESTING} deep`);
   const checked = isChatLine(value) ? checkChatLine(value, model) : checkLine(value);
   if ('problems' in checked) {
     const { custom_id } = (typeof value === 'object' && value !== null ? value : {}) as {

@@ -1,9 +1,9 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { crc32, deflateRawSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { convertHeads } from '../../src/gpu-worker/heads/convert.js';
+import { zip } from '../support/zip.js';
 
 let directory = '';
 beforeEach(() => {
@@ -34,44 +34,6 @@ function readSafetensors(path: string) {
 }
 
 // ---- archives and pickles, made by hand ----------------------------------------------------------
-interface Part {
-  name: string;
-  data: Buffer;
-  method?: number;
-}
-
-function zip(parts: Part[], change: (central: Buffer, index: number) => void = () => undefined): Buffer {
-  const out: Buffer[] = [];
-  const directory: Buffer[] = [];
-  let at = 0;
-  for (const [index, { name, data, method = 0 }] of parts.entries()) {
-    const stored = method === 0 ? data : deflateRawSync(data);
-    const local = Buffer.alloc(30);
-    local.writeUInt32LE(0x04034b50, 0);
-    local.writeUInt16LE(name.length, 26);
-    const central = Buffer.alloc(46);
-    central.writeUInt32LE(0x02014b50, 0);
-    central.writeUInt16LE(method, 10);
-    central.writeUInt32LE(crc32(data), 16);
-    central.writeUInt32LE(stored.length, 20);
-    central.writeUInt32LE(data.length, 24);
-    central.writeUInt16LE(name.length, 28);
-    central.writeUInt32LE(at, 42);
-    change(central, index);
-    directory.push(central, Buffer.from(name));
-    out.push(local, Buffer.from(name), stored);
-    at += 30 + name.length + stored.length;
-  }
-  const size = Buffer.concat(directory).length;
-  const end = Buffer.alloc(22);
-  end.writeUInt32LE(0x06054b50, 0);
-  end.writeUInt16LE(parts.length, 8);
-  end.writeUInt16LE(parts.length, 10);
-  end.writeUInt32LE(size, 12);
-  end.writeUInt32LE(at, 16);
-  return Buffer.concat([...out, ...directory, end]);
-}
-
 const ascii = (text: string) => Buffer.from(text, 'latin1');
 const int = (value: number) => {
   const bytes = Buffer.alloc(5);

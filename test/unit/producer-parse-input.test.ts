@@ -232,6 +232,11 @@ describe('refuses', () => {
     ]);
   });
 
+  test('a line nested so deep that recursion would not bear it', async () => {
+    const deep = raw('deep', `"metadata":${'['.repeat(200_000)}1${']'.repeat(200_000)}`);
+    expect(await problemsOf(line() + deep)).toEqual(['2 line: is nested more than 32 deep']);
+  });
+
   test('lists all problems of all lines, also duplicates among bad lines', async () => {
     const content =
       line({ zzz: 1, max_tokens: -1 }) + '{\n' + line({ seed: 'x' }) + line({ custom_id: 'ok' });

@@ -1,12 +1,14 @@
 /**
  * A small world for the cohort protocol: ranks that run the real reducer, a network that loses, doubles
  * and reorders messages, a Redis that can forget, and an engine whose collectives end only when every
- * rank is in them. `step` does one thing that a pair of numbers chooses; the invariants of
- * queue-facts.md are checked at every effect.
+ * rank is in them. The invariants are checked at every effect.
  */
 import type { Message, RunEnd, Ticket } from '../../src/gpu-worker/messages.js';
-import { initialState, reduce } from '../../src/gpu-worker/protocol.js';
-import type { Effect, Input, State, Timer } from '../../src/gpu-worker/protocol-types.js';
+import { initialState, reduce as real } from '../../src/gpu-worker/protocol.js';
+import type { Effect, Input, State, Step, Timer } from '../../src/gpu-worker/protocol-types.js';
+
+/** The reducer, or one with a guard removed. */
+export type Reduce = (state: State, input: Input) => Step;
 
 export interface Process {
   rank: number;
@@ -49,7 +51,13 @@ export class World {
   private runs = new Map<string, Run>();
   private wire: { to: number; message: Message }[] = [];
 
-  constructor(readonly ranks: number) {
+  /** Inputs that came late: a timer that had fired when it was cleared, news of a run that is over. */
+  private late: { process: Process; input: Input }[] = [];
+
+  constructor(
+    readonly ranks: number,
+    private readonly reduce: Reduce = real,
+  ) {
     for (let rank = 0; rank < ranks; rank++) this.processes.push(this.newProcess(rank));
   }
 
@@ -144,9 +152,11 @@ export class World {
     this.input(process, { type: 'timeout', timer, run });
   }
 
-  claim(): void {
+  /** `sound`: one that no rank refuses. */
+  claim(sound = false): void {
     const leader = this.at(0);
     if (!leader.claimsOpen || !lives(leader)) return;
+    while (sound && ((this.epoch + 1) % 11 >= 7 || (this.epoch + 1) % 13 === 12)) this.epoch++;
     const claim = { batch: 'b', item: this.epoch % 3, epoch: ++this.epoch };
     this.claimed.push({ name: `${claim.item}/${claim.epoch}`, leader });
     this.input(leader, { type: 'claimed', ...claim });
@@ -187,6 +197,19 @@ export class World {
     if (silent && other.rank !== rank) this.fault(process, 'RANK_SILENT');
   }
 
+  /** A clock that runs ahead: all its timers are over at once, and whoever it looks at is silent too long. */
+  skew(rank: number): void {
+    const process = this.at(rank);
+    for (let i = process.timers.size; i > 0; i--) this.timeout(rank, 0);
+    if (process.state.phase !== 'forming') this.fault(process, 'RANK_SILENT');
+  }
+
+  /** Something that this process has been told already reaches it again. */
+  again(pick: number): void {
+    const found = this.late[pick % this.late.length];
+    if (found !== undefined) this.input(found.process, found.input);
+  }
+
   /** Redis loses its last writes: also the counter's. */
   forget(): void {
     this.counter = Math.max(0, this.counter - 2);
@@ -207,11 +230,15 @@ export class World {
 
   private input(process: Process, input: Input): number {
     if (!process.alive || process.exit !== null) return 0;
+    if (input.type === 'prepareEnded' || input.type === 'engineEnded' || input.type === 'confirmed')
+      this.late = [...this.late.slice(-15), { process, input }];
+    if (input.type === 'timeout' && input.timer !== 'abort' && input.timer !== 'leave')
+      this.late = [...this.late.slice(-15), { process, input }];
     const before = process.state;
     if (input.type === 'prepareEnded' && process.rank === 0 && before.ticket?.run === input.run) {
       this.runOf(before.generation ?? '', before.ticket).prepared.add(0);
     }
-    const { state, effects } = reduce(before, input);
+    const { state, effects } = this.reduce(before, input);
     process.state = state;
     for (const effect of effects) this.effect(process, effect);
     if (before.phase !== 'aborting' && state.phase === 'aborting') {
@@ -247,12 +274,23 @@ export class World {
         }
         return;
       case 'prepare': {
-        const { run } = effect.ticket;
-        process.owed.push({ type: 'prepareEnded', run, failure: null });
+        const { run, epoch } = effect.ticket;
+        const failure = { kind: 'infrastructure', code: 'S3', message: 'away' } as const;
+        // Some documents cannot be had, and not by every rank alike.
+        process.owed.push({
+          type: 'prepareEnded',
+          run,
+          failure: (epoch + rank) % 11 === 10 ? failure : null,
+        });
         return;
       }
       case 'confirm':
-        process.owed.push({ type: 'confirmed', run: effect.ticket.run, go: true, runMs: 1 });
+        process.owed.push({
+          type: 'confirmed',
+          run: effect.ticket.run,
+          go: effect.ticket.epoch % 13 !== 12,
+          runMs: 1,
+        });
         return;
       case 'run':
         this.checkRun(process, generation, effect.ticket);
