@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: chaos demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz help
+.PHONY: chaos demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
@@ -13,6 +13,8 @@ help:
 	@echo "make build       the addon and dist/"
 	@echo "make s3-suite    checks an S3 server: ENDPOINT= [ACCESS_KEY= SECRET_KEY= REGION= BUCKET=], without one our own"
 	@echo "make fuzz        every parser of outside bytes: SECONDS= for each (20), SEED= plays a finding again"
+	@echo "make model-check the cohort protocol as a model: STEPS= (100000), SEED="
+	@echo "make soak        small documents and random kills: MINUTES= (30), SEED=; writes docs/benchmarks/soak.md"
 	@echo "make bench       benchmarks of the CPU backend and of submit"
 	@echo "make cuda        the CUDA backend (needs nvcc; no GPU)"
 	@echo "make test-gpu    its tests, on a machine with an H100 or H200"
@@ -78,6 +80,15 @@ fuzz: setup
 	@$(MAKE) --no-print-directory -s -C native fuzz SECONDS=$(SECONDS) SEED=$(SEED) & native=$$!; \
 	  FUZZ_SEED="$(SEED)" timeout $$(( 5 * $(SECONDS) + 300 )) npx vitest run --project fuzz; rc=$$?; \
 	  wait $$native && exit $$rc
+
+# The protocol under loss, doubling, reordering, crashes and clocks that run ahead; then without each of its guards.
+STEPS := 100000
+model-check: setup
+	@MODEL_STEPS="$(STEPS)" MODEL_SEED="$(SEED)" GUARDS_TABLE=1 npx vitest run --project unit test/unit/protocol.test.ts test/unit/protocol-guards.test.ts
+
+MINUTES := 30
+soak: build
+	@SOAK_MINUTES="$(MINUTES)" SOAK_SEED="$(SEED)" npx vitest run --project soak
 
 bench: build
 	$(MAKE) -s -C native bench

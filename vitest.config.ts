@@ -11,6 +11,8 @@ export default defineConfig({
       { test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...slow } },
       { test: { name: 's3-suite', include: ['test/s3-suite/**/*.test.ts'], ...slow } },
       { test: { name: 'browser', include: ['test/browser/**/*.test.ts'], ...slow } },
+      // By `make soak` alone.
+      { test: { name: 'soak', include: ['test/soak/**/*.test.ts'] } },
       { test: { name: 'fuzz', include: ['test/fuzz/**/*.test.ts'] } },
       { test: { name: 'chaos', include: ['test/chaos/**/*.test.ts'], ...slow, testTimeout: 180_000 } },
     ],
