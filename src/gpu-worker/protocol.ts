@@ -109,7 +109,7 @@ function onSeal(state: State, generation: string, members: Members): Step {
 
 /** I7: claims open only when every rank is READY. */
 function onReady(state: State, rank: number): Step {
-  if (!isLeader(state) || state.phase !== 'sealed') return same(state);
+  if (state.phase !== 'sealed') return same(state);
   const ready = add(state.ready, rank);
   if (ready.length < state.ranks) return same({ ...state, ready });
   const effects: Effect[] = [{ do: 'clear', timer: 'join' }];

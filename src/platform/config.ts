@@ -19,6 +19,7 @@ const list = z.preprocess(
 );
 
 const schema = z.strictObject({
+  /** With TLS as `rediss://user:password@host:port?ca=ca.pem&cert=cert.pem&key=key.pem`. */
   redisUrl: z
     .string()
     .regex(/^rediss?:\/\//, 'must start with redis:// or rediss://')

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Redis, type RedisOptions } from 'ioredis';
 import { ConfigError, InfrastructureError } from './errors.js';
 
@@ -13,10 +14,31 @@ export function createRedis(url: string, use: 'command' | 'bullmq', options: Red
   };
   const byUse: RedisOptions =
     use === 'bullmq' ? { maxRetriesPerRequest: null } : { maxRetriesPerRequest: 3, commandTimeout: 10_000 };
-  const redis = new Redis(url, { ...common, ...byUse, ...options });
+  const { address, tls } = tlsOf(url);
+  const redis = new Redis(address, { ...common, ...byUse, ...(tls && { tls }), ...options });
   // Without a listener every lost connection would be printed as an unhandled error; calls still fail.
   redis.on('error', () => undefined);
   return redis;
+}
+
+const TLS_FILES = ['ca', 'cert', 'key'] as const;
+
+/** `rediss://host?ca=...&cert=...&key=...`: the authority to trust, and a certificate to show, as files in PEM. */
+function tlsOf(url: string): { address: string; tls?: Partial<Record<(typeof TLS_FILES)[number], Buffer>> } {
+  if (!url.startsWith('rediss://')) return { address: url };
+  const address = new URL(url);
+  const tls: ReturnType<typeof tlsOf>['tls'] = {};
+  for (const name of TLS_FILES) {
+    const path = address.searchParams.get(name);
+    if (path === null) continue;
+    try {
+      tls[name] = readFileSync(path);
+    } catch (cause) {
+      throw new ConfigError(`the ${name} of redisUrl, ${path}, cannot be read; give a PEM file`, { cause });
+    }
+    address.searchParams.delete(name);
+  }
+  return { address: address.href, tls };
 }
 
 /**

@@ -6,7 +6,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -183,6 +183,8 @@ export interface S3Options {
   bucket?: string;
   /** Force every write to the disk, as outside of tests. Default false: kill9() loses nothing either way. */
   fsync?: boolean;
+  /** Further keys, each limited by its policy. */
+  limited?: { accessKeyId: string; secretAccessKey: string; policy: unknown }[];
   /** Rules in force from the start. */
   faults?: FaultRuleInput[];
 }
@@ -196,6 +198,10 @@ export async function startS3(options: S3Options = {}): Promise<S3Service> {
     const args = ['--dir', dir, '--bucket', bucket, '--port', String(port)];
     args.push('--access-key', credentials.accessKeyId, '--secret-key', credentials.secretAccessKey);
     if (!options.fsync) args.push('--no-fsync');
+    if (options.limited !== undefined) {
+      await writeFile(join(dir, 'limited.json'), JSON.stringify(options.limited));
+      args.push('--limited', join(dir, 'limited.json'));
+    }
     const child = watch(
       spawn(process.execPath, ['--enable-source-maps', script, ...args], {
         stdio: ['ignore', 'pipe', 'pipe'],

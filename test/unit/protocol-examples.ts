@@ -1,9 +1,13 @@
 /** The cohort protocol by example: what each rank does with inputs in this order. */
+import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import type { Message, Ticket } from '../../src/gpu-worker/messages.js';
 import { initialState } from '../../src/gpu-worker/protocol.js';
 import type { Effect, Input, State } from '../../src/gpu-worker/protocol-types.js';
+import { decisionTable } from './protocol-table.js';
 import type { Reduce } from './protocol-world.js';
+
+const table = new URL('../fixtures/protocol-table.txt', import.meta.url);
 
 export interface Example {
   name: string;
@@ -193,5 +197,8 @@ export function examplesOf(reduce: Reduce): Example[] {
       expect(state.phase).toBe('ready');
     });
   }
+  example('does what its decision table says, and nothing else', () => {
+    expect(decisionTable(reduce)).toBe(readFileSync(table, 'utf8'));
+  });
   return examples;
 }

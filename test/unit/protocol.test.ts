@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { reduce } from '../../src/gpu-worker/protocol.js';
 import { examplesOf } from './protocol-examples.js';
+import { decisionTable } from './protocol-table.js';
 import { checkAborts, checkInvariants, checkRest } from './protocol-model.js';
 
 const steps = Number(process.env['MODEL_STEPS'] || 60_000);
@@ -35,5 +36,10 @@ describe(`the cohort protocol as a model (seed ${seed}, ${steps} steps)`, () => 
 });
 
 describe('the cohort protocol by example', () => {
+  // `vitest -u` writes it anew: what changed is then to be read.
+  it('has the decision table that is written down', async () => {
+    await expect(decisionTable(reduce)).toMatchFileSnapshot('../fixtures/protocol-table.txt');
+  });
+
   it.each(examplesOf(reduce))('$name', ({ run }) => run());
 });

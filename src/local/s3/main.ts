@@ -2,16 +2,19 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { describeError } from '../../platform/errors.js';
+import { policySchema } from './access.js';
 import { banner, startS3Server } from './server.js';
 
 /**
  * The server as a process:
  *   node main.js --dir <folder> (--access-key <key> --secret-key <key> | --credentials <file>)
- *                [--bucket <name>] [--port <n>] [--host <address>] [--no-fsync]
+ *                [--bucket <name>] [--port <n>] [--host <address>] [--limited <file>] [--no-fsync]
  * The credentials file holds {"accessKeyId", "secretAccessKey"}: unlike flags, it does not show in `ps`.
+ * `--limited <file>` holds further keys, [{"accessKeyId", "secretAccessKey", "policy"}], each limited by its policy.
  * `--bucket` is created when it is missing. Prints one JSON line, {"endpoint": ..., "pid": ...}, once it listens. SIGTERM and SIGINT end it.
  */
 const credentialsSchema = z.object({ accessKeyId: z.string().min(1), secretAccessKey: z.string().min(1) });
+const limitedSchema = z.array(credentialsSchema.extend({ policy: policySchema }));
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -22,6 +25,7 @@ async function main(): Promise<void> {
       'access-key': { type: 'string' },
       'secret-key': { type: 'string' },
       credentials: { type: 'string' },
+      limited: { type: 'string' },
       bucket: { type: 'string' },
       'no-fsync': { type: 'boolean', default: false },
     },
@@ -40,6 +44,10 @@ async function main(): Promise<void> {
   const server = await startS3Server({
     dir,
     credentials,
+    limited:
+      values.limited === undefined
+        ? []
+        : limitedSchema.parse(JSON.parse(readFileSync(values.limited, 'utf8'))),
     host: values.host,
     port: Number(values.port),
     bucket: values.bucket,

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError, LonghaulError } from '../../platform/errors.js';
 import { lockFile } from '../lock-file.js';
+import { checkAccess, hideMissing, type Policy } from './access.js';
 import { control, controlPath } from './control.js';
 import { Disk } from './disk.js';
 import { S3Error } from './errors.js';
@@ -18,11 +19,14 @@ import { xmlDocument } from './xml.js';
 
 /**
  * A small S3 server over a folder. FOR DEVELOPMENT AND TESTS, NOT FOR PRODUCTION: one process, one
- * disk, one pair of keys, no replication, no access control beyond the signature.
+ * disk, no replication; access control is a policy for each further pair of keys.
  */
 export interface S3ServerOptions {
   dir: string;
+  /** May do everything. */
   credentials: Credentials;
+  /** Further keys, each limited by its policy. */
+  limited?: readonly LimitedKey[];
   host?: string;
   /** 0: any free port. */
   port?: number;
@@ -33,6 +37,10 @@ export interface S3ServerOptions {
   fsync?: boolean;
   /** Told about requests that failed for a reason of ours. */
   onError?: (error: unknown, request: string) => void;
+}
+
+export interface LimitedKey extends Credentials {
+  policy: Policy;
 }
 
 export interface S3Server {
@@ -63,7 +71,8 @@ export async function startS3Server(options: S3ServerOptions): Promise<S3Server>
       await store.createBucket(options.bucket);
     const faults = options.faults ?? new Faults();
     const stopping = new AbortController();
-    const context: Context = { store, faults, credentials, onError, stopping: stopping.signal };
+    const limited = options.limited ?? [];
+    const context: Context = { store, faults, credentials, limited, onError, stopping: stopping.signal };
     const server = createServer(
       { keepAliveTimeout: 60_000, requestTimeout: 600_000 },
       (request, response) => {
@@ -107,6 +116,7 @@ interface Context {
   store: Store;
   faults: Faults;
   credentials: Credentials;
+  limited: readonly LimitedKey[];
   onError: NonNullable<S3ServerOptions['onError']>;
   stopping: AbortSignal;
 }
@@ -147,8 +157,18 @@ async function answer(
   const key = slash < 0 ? '' : path.slice(slash + 1);
   const parameters = new Map(query);
 
-  const signature = verifySignature({ method, path, query, headers }, context.credentials);
+  const { limited } = context;
+  const signature = verifySignature({ method, path, query, headers }, [context.credentials, ...limited]);
   const { name, run } = route({ method, bucket, key, query: parameters, headers });
+  const policy = limited.find(({ accessKeyId }) => accessKeyId === signature.accessKeyId)?.policy;
+  const source = headers['x-amz-copy-source'];
+  if (policy !== undefined)
+    checkAccess(policy, {
+      name,
+      bucket,
+      key,
+      source: source === undefined ? undefined : parseUrl(source).path,
+    });
   const fault = context.faults.take({ operation: name, bucket, key });
   switch (fault?.kind) {
     case 'reset-before':
@@ -177,6 +197,8 @@ async function answer(
     headers,
     body,
     signature,
+  }).catch((error: unknown) => {
+    throw policy === undefined ? error : hideMissing(error, policy, bucket);
   });
   if (fault?.kind === 'reset-after') {
     if (typeof reply.body === 'object') await reply.body.close();

@@ -22,6 +22,7 @@ export interface SignedParts {
 
 /** What the body reader needs to go on from the request's signature to those of the chunks. */
 export interface VerifiedSignature {
+  accessKeyId: string;
   /** `x-amz-content-sha256`: a digest in hex, UNSIGNED-PAYLOAD, or one of the STREAMING forms. */
   payload: string;
   signature: string;
@@ -134,7 +135,7 @@ function claimOfQuery(query: Map<string, string>, headers: SignedParts['headers'
 
 export function verifySignature(
   request: SignedParts,
-  credentials: Credentials,
+  known: Credentials | readonly Credentials[],
   now = Date.now(),
 ): VerifiedSignature {
   const { headers } = request;
@@ -175,7 +176,8 @@ export function verifySignature(
       'SignatureDoesNotMatch',
       `The credential's date ${date} is not the day of ${claim.timestamp}.`,
     );
-  if (!equalSignature(accessKey, credentials.accessKeyId))
+  const credentials = [known].flat().find((one) => equalSignature(accessKey, one.accessKeyId));
+  if (credentials === undefined)
     throw new S3Error(
       'InvalidAccessKeyId',
       'The AWS Access Key Id you provided does not exist in our records.',
@@ -220,6 +222,7 @@ export function verifySignature(
       { AWSAccessKeyId: accessKey, StringToSign: toSign, CanonicalRequest: canonical },
     );
   return {
+    accessKeyId: accessKey,
     payload: claim.payload,
     signature: claim.signature,
     timestamp: claim.timestamp,
