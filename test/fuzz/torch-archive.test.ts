@@ -70,18 +70,16 @@ test(
     const made = await Promise.all(paths.map(parts));
     const pickleOf = (index: number) =>
       made[index]?.find(({ name }) => name.endsWith('data.pkl'))?.data ?? Buffer.alloc(0);
-    const pickled = fc
-      .nat(NAMES.length - 1)
-      .chain((index) =>
-        damaged([pickleOf(index)], opcodes).map((pickle) =>
-          zip(
-            (made[index] ?? []).map(({ name, data }) => ({
-              name,
-              data: name.endsWith('data.pkl') ? pickle : data,
-            })),
-          ),
+    const pickled = fc.nat(NAMES.length - 1).chain((index) =>
+      damaged([pickleOf(index)], opcodes).map((pickle) =>
+        zip(
+          (made[index] ?? []).map(({ name, data }) => ({
+            name,
+            data: name.endsWith('data.pkl') ? pickle : data,
+          })),
         ),
-      );
+      ),
+    );
     const input = fc.oneof(
       { weight: 3, arbitrary: pickled },
       { weight: 2, arbitrary: damaged(whole, records) },
