@@ -42,6 +42,8 @@ function states(): [string, State][] {
         ['running, others finished', { ...running, ends: { 1: 'stopped', 2: 'stopped' } }],
       );
     }
+    // No input leads here either.
+    if (rank === 1) all.push(['preparing, all prepared', { ...preparing, prepared: [0, 1, 2] }]);
     const closing = all
       .slice(2)
       .map(([name, state]): [string, State] => [`${name}, closing`, { ...state, closing: true }]);
