@@ -27,7 +27,7 @@ export const testPoints = [
   'staged', // documents are in S3
   'items', // work items are in S3, the manifest is not
   'manifest', // the batch exists in S3, Redis does not know
-  'enqueued', // the first work items are queued
+  'enqueued', // the work items, of a large batch the first of them, are queued
 ] as const;
 export type TestPoint = (typeof testPoints)[number];
 

@@ -1,4 +1,4 @@
-/** The kill matrix as a table of docs/reliability.md, between its two marks. */
+/** The kill matrix as a table of docs/reliability.md, between its two marks. Only a matrix that passed whole is written. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import type { Cell } from './cells.js';

@@ -34,7 +34,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 afterAll(() => {
-  if (whole) writeMatrix(resolve('docs/reliability.md'), results);
+  if (whole && results.length === cells.length) writeMatrix(resolve('docs/reliability.md'), results);
 });
 
 function longhaul(command: string[], settings: Partial<Settings> = {}): ChildProcess {
@@ -148,7 +148,10 @@ async function run(cell: Cell): Promise<{ seconds: number; bound: number }> {
     await expectAnswered(bench, id, expected);
     expect(seconds * 1000).toBeLessThan(bound);
     // A rank's death ends its generation: everybody left, and one cohort is there again.
-    if (whom.startsWith('rank')) expect(cohort.starts).toBeGreaterThan(1);
+    // On a busy machine a heartbeat may be late once more.
+    const [least, most] = whom.startsWith('rank') ? [2, 3] : [1, 1];
+    expect(cohort.starts, cohort.log()).toBeGreaterThanOrEqual(least);
+    expect(cohort.starts, cohort.log()).toBeLessThanOrEqual(most);
     await bench.ready(`c${ranks}`);
     expect(cohort.pids()).toHaveLength(ranks);
     return { seconds, bound: bound / 1000 };
