@@ -1,0 +1,136 @@
+/** A batch from submit to results with three S3 keys, each limited by its policy of infra/policies. */
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync, rmSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { loadConfig, toEnvironment } from '../../src/platform/config.js';
+import { objectKeys } from '../../src/platform/keys.js';
+import { ObjectStore } from '../../src/platform/object-store.js';
+import { Bench, until } from '../chaos/cohort-support.js';
+import { writeRandomModel } from '../chaos/random-model.js';
+import { watch } from '../support/leaks.js';
+import {
+  endProcess,
+  startRedis,
+  startS3,
+  tempDir,
+  trackLeaks,
+  type RedisService,
+  type S3Service,
+} from '../support/services.js';
+
+const roles = ['producer', 'rank', 'aggregator'] as const;
+type Role = (typeof roles)[number];
+const keys = new Map(
+  roles.map((role) => [
+    role,
+    { accessKeyId: `key-of-${role}`, secretAccessKey: randomBytes(20).toString('hex') },
+  ]),
+);
+let folder: string;
+let redis: RedisService;
+let s3: S3Service;
+const stores: ObjectStore[] = [];
+
+beforeAll(async () => {
+  folder = await tempDir('longhaul-rights-');
+  const limited = roles.map((role) => ({
+    ...keyOf(role),
+    policy: JSON.parse(readFileSync(resolve(`infra/policies/s3-${role}.json`), 'utf8')) as unknown,
+  }));
+  // The policies name the bucket.
+  [redis, s3] = await Promise.all([startRedis(), startS3({ bucket: 'longhaul', limited })]);
+});
+afterAll(async () => {
+  for (const store of stores) store.close();
+  await Promise.all([redis.stop(), s3.stop()]);
+  rmSync(folder, { recursive: true, force: true });
+});
+trackLeaks();
+
+function keyOf(role: Role) {
+  const key = keys.get(role);
+  if (key === undefined) throw new Error(`no key of ${role}`);
+  return key;
+}
+
+const settingsOf = (role: Role) => ({
+  ...s3.settings,
+  s3AccessKeyId: keyOf(role).accessKeyId,
+  s3SecretAccessKey: keyOf(role).secretAccessKey,
+});
+
+function storeOf(role: Role): ObjectStore {
+  const config = loadConfig({ flags: settingsOf(role), environment: {}, directory: '/nonexistent' });
+  const store = new ObjectStore(config);
+  stores.push(store);
+  return store;
+}
+
+test('each role does its work and needs no more rights', { timeout: 60_000 }, async () => {
+  const modelDir = writeRandomModel(join(folder, 'model'), 4);
+  const start = (role: Role, ...args: string[]) => {
+    const settings = { redisUrl: redis.url, profile: 'fast', logLevel: 'warn', modelDir } as const;
+    const environment = toEnvironment({ ...settings, ...settingsOf(role) });
+    return watch(
+      spawn(process.execPath, [resolve('bin/longhaul.js'), ...args], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment },
+      }),
+    );
+  };
+  const command = async (...args: string[]) => {
+    const child = start('producer', ...args);
+    let [out, err] = ['', ''];
+    child.stdout?.on('data', (text: Buffer) => (out += text.toString()));
+    child.stderr?.on('data', (text: Buffer) => (err += text.toString()));
+    const [code] = (await once(child, 'close')) as [number | null];
+    expect(code, err).toBe(0);
+    return out;
+  };
+  const file = join(folder, 'requests.jsonl');
+  await writeFile(
+    file,
+    JSON.stringify({ custom_id: 'one', document: 'It rained. '.repeat(50), question: 'What?' }) + '\n',
+  );
+  const bench = new Bench({ redis, s3, modelDir, close: () => Promise.resolve() });
+  const aggregator = start('aggregator', 'aggregator');
+  const cohort = bench.cohort(2, 'limited', settingsOf('rank'));
+  try {
+    const { id } = JSON.parse(
+      await command('submit', file, '--ranks', '2', '--method', 'full', '--json'),
+    ) as { id: string };
+    await until('the end of the batch', 30_000, () => bench.store.exists(objectKeys.success(id))).catch(
+      (error: unknown) => {
+        throw new Error(`${String(error)}\n${cohort.log()}`);
+      },
+    );
+    await command('results', id, '--out', join(folder, 'results'));
+    expect(readFileSync(join(folder, 'results', 'output.jsonl'), 'utf8')).toContain('"custom_id":"one"');
+  } finally {
+    await endProcess(aggregator);
+    await bench.close();
+  }
+});
+
+test('no role can do what is another’s', async () => {
+  const [producer, rank, aggregator] = roles.map(storeOf) as [ObjectStore, ObjectStore, ObjectStore];
+  const refused = (work: Promise<unknown>) =>
+    expect(work).rejects.toThrow(/S3 refused to .* check credentials and policy/);
+  const outcome = objectKeys.outcome('batch', 0, 'one');
+  for (const key of [outcome, objectKeys.item('batch', 0), objectKeys.document('0'.repeat(64))]) {
+    await refused(rank.create(key, 'x'));
+  }
+  await refused(rank.get(outcome));
+  await refused(rank.get(objectKeys.manifest('batch')));
+  await refused(producer.create(outcome, 'x'));
+  await refused(producer.create(objectKeys.success('batch'), 'x'));
+  await refused(producer.create('elsewhere', 'x'));
+  await refused(aggregator.create(objectKeys.manifest('batch'), 'x'));
+  await refused(aggregator.create(objectKeys.document('0'.repeat(64)), 'x'));
+  await refused(aggregator.get(objectKeys.document('0'.repeat(64))));
+  await refused(aggregator.delete(outcome));
+});
