@@ -1,13 +1,15 @@
-/** A batch from submit to results with three S3 keys, each limited by its policy of infra/policies. */
+/** A batch from submit to results whose producer, ranks and aggregator have the rights of infra/policies and no others. */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadConfig, toEnvironment } from '../../src/platform/config.js';
-import { objectKeys } from '../../src/platform/keys.js';
+import { cohortKeys, objectKeys } from '../../src/platform/keys.js';
+import { createRedis } from '../../src/platform/redis.js';
 import { ObjectStore } from '../../src/platform/object-store.js';
 import { Bench, until } from '../chaos/cohort-support.js';
 import { writeRandomModel } from '../chaos/random-model.js';
@@ -33,6 +35,7 @@ const keys = new Map(
 let folder: string;
 let redis: RedisService;
 let s3: S3Service;
+let administrator: Redis;
 const stores: ObjectStore[] = [];
 
 beforeAll(async () => {
@@ -43,9 +46,18 @@ beforeAll(async () => {
   }));
   // The policies name the bucket.
   [redis, s3] = await Promise.all([startRedis(), startS3({ bucket: 'longhaul', limited })]);
+  administrator = createRedis(redis.url, 'command');
+  for (const line of readFileSync(resolve('infra/policies/redis.acl'), 'utf8').split('\n')) {
+    const [, name, ...rules] = line.split(' ');
+    const role = roles.find((each) => each === name);
+    if (role === undefined) continue;
+    const own = rules.map((rule) => (rule.startsWith('>') ? `>${keyOf(role).secretAccessKey}` : rule));
+    await administrator.call('ACL', 'SETUSER', role, ...own);
+  }
 });
 afterAll(async () => {
   for (const store of stores) store.close();
+  administrator.disconnect();
   await Promise.all([redis.stop(), s3.stop()]);
   rmSync(folder, { recursive: true, force: true });
 });
@@ -57,8 +69,11 @@ function keyOf(role: Role) {
   return key;
 }
 
+const redisUrlOf = (role: Role) => redis.url.replace('//', `//${role}:${keyOf(role).secretAccessKey}@`);
+
 const settingsOf = (role: Role) => ({
   ...s3.settings,
+  redisUrl: redisUrlOf(role),
   s3AccessKeyId: keyOf(role).accessKeyId,
   s3SecretAccessKey: keyOf(role).secretAccessKey,
 });
@@ -70,51 +85,63 @@ function storeOf(role: Role): ObjectStore {
   return store;
 }
 
-test('each role does its work and needs no more rights', { timeout: 60_000 }, async () => {
-  const modelDir = writeRandomModel(join(folder, 'model'), 4);
-  const start = (role: Role, ...args: string[]) => {
-    const settings = { redisUrl: redis.url, profile: 'fast', logLevel: 'warn', modelDir } as const;
-    const environment = toEnvironment({ ...settings, ...settingsOf(role) });
-    return watch(
-      spawn(process.execPath, [resolve('bin/longhaul.js'), ...args], {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment },
-      }),
+test(
+  'each role does its work and needs no more rights; no log has a document’s text',
+  { timeout: 60_000 },
+  async () => {
+    const modelDir = writeRandomModel(join(folder, 'model'), 4);
+    const start = (role: Role, ...args: string[]) => {
+      const settings = { profile: 'fast', logLevel: 'info', modelDir } as const;
+      const environment = toEnvironment({ ...settings, ...settingsOf(role) });
+      return watch(
+        spawn(process.execPath, [resolve('bin/longhaul.js'), ...args], {
+          stdio: ['ignore', 'pipe', 'pipe'],
+          env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment },
+        }),
+      );
+    };
+    const logs: string[] = [];
+    const command = async (...args: string[]) => {
+      const child = start('producer', ...args);
+      let [out, err] = ['', ''];
+      child.stdout?.on('data', (text: Buffer) => (out += text.toString()));
+      child.stderr?.on('data', (text: Buffer) => (err += text.toString()));
+      const [code] = (await once(child, 'close')) as [number | null];
+      expect(code, err).toBe(0);
+      logs.push(err);
+      return out;
+    };
+    const file = join(folder, 'requests.jsonl');
+    await writeFile(
+      file,
+      JSON.stringify({ custom_id: 'one', document: 'Zanzibar was rainy. '.repeat(50), question: 'What?' }) +
+        '\n',
     );
-  };
-  const command = async (...args: string[]) => {
-    const child = start('producer', ...args);
-    let [out, err] = ['', ''];
-    child.stdout?.on('data', (text: Buffer) => (out += text.toString()));
-    child.stderr?.on('data', (text: Buffer) => (err += text.toString()));
-    const [code] = (await once(child, 'close')) as [number | null];
-    expect(code, err).toBe(0);
-    return out;
-  };
-  const file = join(folder, 'requests.jsonl');
-  await writeFile(
-    file,
-    JSON.stringify({ custom_id: 'one', document: 'It rained. '.repeat(50), question: 'What?' }) + '\n',
-  );
-  const bench = new Bench({ redis, s3, modelDir, close: () => Promise.resolve() });
-  const aggregator = start('aggregator', 'aggregator');
-  const cohort = bench.cohort(2, 'limited', settingsOf('rank'));
-  try {
-    const { id } = JSON.parse(
-      await command('submit', file, '--ranks', '2', '--method', 'full', '--json'),
-    ) as { id: string };
-    await until('the end of the batch', 30_000, () => bench.store.exists(objectKeys.success(id))).catch(
-      (error: unknown) => {
-        throw new Error(`${String(error)}\n${cohort.log()}`);
-      },
-    );
-    await command('results', id, '--out', join(folder, 'results'));
-    expect(readFileSync(join(folder, 'results', 'output.jsonl'), 'utf8')).toContain('"custom_id":"one"');
-  } finally {
-    await endProcess(aggregator);
-    await bench.close();
-  }
-});
+    const bench = new Bench({ redis, s3, modelDir, close: () => Promise.resolve() });
+    const aggregator = start('aggregator', 'aggregator');
+    aggregator.stderr?.on('data', (text: Buffer) => logs.push(text.toString()));
+    const cohort = bench.cohort(2, 'limited', settingsOf('rank'));
+    try {
+      const { id } = JSON.parse(
+        await command('submit', file, '--ranks', '2', '--method', 'full', '--json'),
+      ) as { id: string };
+      await until('the end of the batch', 30_000, () => bench.store.exists(objectKeys.success(id))).catch(
+        (error: unknown) => {
+          throw new Error(`${String(error)}\n${cohort.log()}`);
+        },
+      );
+      logs.push(cohort.log());
+      await command('results', id, '--out', join(folder, 'results'));
+      expect(readFileSync(join(folder, 'results', 'output.jsonl'), 'utf8')).toContain('"custom_id":"one"');
+      // The ranks log everything here.
+      expect(logs.join('')).toContain('finished');
+      expect(logs.join('')).not.toContain('Zanzibar');
+    } finally {
+      await endProcess(aggregator);
+      await bench.close();
+    }
+  },
+);
 
 test('no role can do what is another’s', async () => {
   const [producer, rank, aggregator] = roles.map(storeOf) as [ObjectStore, ObjectStore, ObjectStore];
@@ -133,4 +160,27 @@ test('no role can do what is another’s', async () => {
   await refused(aggregator.create(objectKeys.document('0'.repeat(64)), 'x'));
   await refused(aggregator.get(objectKeys.document('0'.repeat(64))));
   await refused(aggregator.delete(outcome));
+});
+
+test('no role can do in Redis what its work does not ask for', async () => {
+  for (const role of roles) {
+    const client = createRedis(redisUrlOf(role), 'command', { retryStrategy: () => null });
+    try {
+      for (const [command, ...args] of [
+        ['FLUSHALL'],
+        ['KEYS', '*'],
+        ['CONFIG', 'SET', 'maxmemory', '1'],
+        ['SET', 'elsewhere', '1'],
+        ['ACL', 'LIST'],
+        ['REPLICAOF', 'NO', 'ONE'],
+      ] as const) {
+        await expect(client.call(command, ...args), `${role}: ${command}`).rejects.toThrow(/NOPERM/);
+      }
+      const cohort = client.set(cohortKeys('main').current, '1');
+      if (role === 'rank') expect(await cohort).toBe('OK');
+      else await expect(cohort, role).rejects.toThrow(/NOPERM/);
+    } finally {
+      client.disconnect();
+    }
+  }
 });

@@ -79,7 +79,7 @@ export function report({ minutes, documents, batches, kills, recoveries, series 
 \`make soak MINUTES=${Math.round(minutes)}\`, ${cpu[0]?.model ?? 'unknown processor'}, ${cpu.length} cores, ${new Date().toISOString().slice(0, 10)}. Three cohorts of two ranks and an
 aggregator with the fast timing profile answer small documents of a random model while ranks and the aggregator are killed at random.
 
-- ${documents} documents in ${batches} batches in ${minutes.toFixed(1)} minutes: ${(documents / minutes).toFixed(0)} a minute, every one with exactly one outcome and the right answer.
+- ${documents} documents in ${batches} batches in ${minutes.toFixed(1)} minutes: ${(documents / minutes).toFixed(0)} a minute, every one with exactly one outcome, and the same answer for the same document.
 - Killed: ${killed.join(', ') || 'nobody'}. A cohort was READY again after ${at(0.5)} s (median), ${at(0.95)} s (95 %), ${at(1)} s (at most).
 
 ![Resident memory](soak.svg)
