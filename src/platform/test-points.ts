@@ -2,7 +2,7 @@
  * Moments of the protocol at which a test may stop or kill the process that reaches them. Nothing happens unless the
  * setting `testPoint` names one; then the process says so in its log when it starts.
  */
-import { openSync, closeSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import type { Logger } from './logger.js';
 
@@ -31,7 +31,7 @@ export const testPoints = [
 ] as const;
 export type TestPoint = (typeof testPoints)[number];
 
-/** `POINT,SIGNAL,MARKER`: who reaches POINT first, and creates the file MARKER, gets SIGNAL. */
+/** `POINT,SIGNAL,MARKER`: who reaches POINT first, and creates the file MARKER with its pid, gets SIGNAL. */
 export const testPointSetting = z
   .string()
   .regex(
@@ -55,7 +55,7 @@ export function reach(point: TestPoint): void {
   const { signal, marker } = armed;
   armed = undefined;
   try {
-    closeSync(openSync(marker, 'wx'));
+    writeFileSync(marker, String(process.pid), { flag: 'wx' });
   } catch (error) {
     // Another process, or an earlier life of this one, was here first.
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return;

@@ -1,4 +1,4 @@
-/** The kill matrix: who dies where, in cohorts of how many ranks. */
+/** The kill matrix: who dies or freezes where, in cohorts of how many ranks. */
 import type { TestPoint } from '../../src/platform/test-points.js';
 
 export interface Cell {
@@ -6,6 +6,8 @@ export interface Cell {
   whom: 'aggregator' | 'producer' | `rank ${number}`;
   point: TestPoint;
   ranks: number;
+  /** Stopped for longer than the lease, then let go on: a zombie that believes it still holds its work. */
+  frozen?: true;
 }
 
 const ofEveryRank = ['forming', 'prepare', 'go', 'prefill', 'decode'] as const satisfies TestPoint[];
@@ -28,6 +30,14 @@ const surroundings = [
   ...ofTheProducer.map((point) => cell(2, 'producer', point)),
 ];
 
+const freezes: Cell[] = [
+  cell(2, 'rank 0', 'prefill'),
+  cell(2, 'rank 0', 'complete'),
+  cell(2, 'rank 1', 'decode'),
+  cell(2, 'aggregator', 'commit'),
+  cell(2, 'aggregator', 'outcomes'),
+].map((each) => ({ ...each, frozen: true }));
+
 /** Each rank of 2, 3 and 4 at each of its points, a rank alone, the aggregator, the producer. */
 export const wholeMatrix: Cell[] = [
   cell(1, 'rank 0', 'prefill'),
@@ -36,6 +46,7 @@ export const wholeMatrix: Cell[] = [
     ...ofTheLeader.map((point) => cell(ranks, 'rank 0', point)),
   ]),
   ...surroundings,
+  ...freezes,
 ];
 
 /** Every point once or more, the leader and a follower at each that both have, every number of ranks. */
@@ -50,6 +61,8 @@ export const listedCells: Cell[] = [
   cell(4, 'rank 2', 'forming'),
   cell(4, 'rank 3', 'prefill'),
   ...surroundings,
+  ...freezes.filter(({ point }) => point !== 'prefill' && point !== 'commit'),
 ];
 
-export const nameOf = ({ whom, point, ranks }: Cell): string => `${whom} of ${ranks} at ${point}`;
+export const nameOf = ({ whom, point, ranks, frozen }: Cell): string =>
+  `${whom} of ${ranks}${frozen ? ' frozen' : ''} at ${point}`;

@@ -17,8 +17,8 @@ export function writeMatrix(path: string, results: CellResult[]): void {
   const [begin, end] = [text.indexOf(BEGIN), text.indexOf(END)];
   if (begin < 0 || end < begin) throw new Error(`${path} has no place for the kill matrix`);
   const rows = results.map(
-    ({ whom, point, ranks, seconds, bound }) =>
-      `| ${whom === 'rank 0' ? 'rank 0 (leader)' : whom} | ${point} | ${ranks} | ${seconds.toFixed(1)} s | ${bound.toFixed(1)} s |`,
+    ({ whom, point, ranks, frozen, seconds, bound }) =>
+      `| ${whom === 'rank 0' ? 'rank 0 (leader)' : whom}${frozen ? ', frozen' : ''} | ${point} | ${ranks} | ${seconds.toFixed(1)} s | ${bound.toFixed(1)} s |`,
   );
   const longest = Math.max(...results.map(({ seconds }) => seconds));
   const table = [
@@ -27,7 +27,7 @@ export function writeMatrix(path: string, results: CellResult[]): void {
     `${results.length} cells, each with three documents and six answers; the longest recovery took ${longest.toFixed(1)} s.`,
     `${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores, profile \`fast\`, ${new Date().toISOString().slice(0, 10)}, \`make chaos\`.`,
     '',
-    '| killed | at | ranks | from the death to `_SUCCESS` | bound |',
+    '| killed or frozen | at | ranks | from the death to `_SUCCESS` | bound |',
     '| --- | --- | --- | --- | --- |',
     ...rows,
     '',
