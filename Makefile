@@ -55,7 +55,7 @@ test: lint test-data chromium build
 	npx vitest run --project unit
 	$(MAKE) -s -j$(JOBS) -C native test
 	$(MAKE) -s -j$(JOBS) -C native sanitize
-	$(MAKE) -s fuzz
+	$(MAKE) -s fuzz SEED=1
 	npx vitest run --project integration
 	npx vitest run --project browser
 	npx vitest run --project s3-suite

@@ -109,7 +109,7 @@ export function chatDocument(line: Record<string, unknown>): ChatDocument | unde
 function checkBody(body: Record<string, unknown>, served: string, problems: Problem[]) {
   const given = Object.entries(body).filter(([field, value]) => value !== null && field !== 'messages');
   for (const [field, value] of given) {
-    const neutral = UNSUPPORTED[field];
+    const neutral = Object.hasOwn(UNSUPPORTED, field) ? UNSUPPORTED[field] : undefined;
     if (neutral !== undefined) {
       if (neutral.some((allowed) => JSON.stringify(allowed) === JSON.stringify(value))) continue;
       const message = `${describe(value)} is not supported: longhaul gives one plain answer per question; leave it out`;

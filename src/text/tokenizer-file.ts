@@ -71,7 +71,21 @@ export function parseTokenizerFile(path: string, bytes: Uint8Array): TokenizerFi
       `${path} asks for BPE dropout ${parsed.data.model.dropout}, which gives other ids each time; set it to null`,
     );
   }
+  // The library takes the prefix off without looking, and takes the process with it where there is none.
+  const { continuing_subword_prefix: prefix, merges } = parsed.data.model;
+  const bare = prefix ? merges.find((merge) => !partsOf(merge)[1].startsWith(prefix)) : undefined;
+  if (bare !== undefined) {
+    throw new ConfigError(
+      `${path} is not a BPE tokenizer that longhaul can run (model.merges: the second part of ${JSON.stringify(bare)} ` +
+        `does not begin with continuing_subword_prefix ${JSON.stringify(prefix)})`,
+    );
+  }
   return parsed.data;
+}
+
+function partsOf(merge: TokenizerFile['model']['merges'][number]): [left: string, right: string] {
+  const [left = '', right = ''] = typeof merge === 'string' ? merge.split(' ') : merge;
+  return [left, right];
 }
 
 /**
@@ -88,7 +102,7 @@ export function plainText(file: TokenizerFile): { file: TokenizerFile; reserved:
   if ([...added].some((token) => token in vocab)) {
     vocab = Object.fromEntries(Object.entries(vocab).filter(([token]) => !added.has(token)));
     merges = merges.filter((merge) => {
-      const [left = '', right = ''] = typeof merge === 'string' ? merge.split(' ') : merge;
+      const [left, right] = partsOf(merge);
       return ![left, right, left + right].some((token) => added.has(token));
     });
   }

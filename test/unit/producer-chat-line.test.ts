@@ -95,6 +95,7 @@ describe('an OpenAI line', () => {
       line({ max_token: 5 }),
       ['body.max_token: unknown field; did you mean "max_tokens"?'],
     ],
+    ['a field that every object has', line({ constructor: 1 }), [/^body\.constructor: unknown field/]],
     ['a field beside the body', line({}, { document: 'x' }), [/^document: unknown field/]],
     ['another method', line({}, { method: 'GET' }), ['method: must be "POST", not "GET"']],
     ['another endpoint', line({}, { url: '/v1/embeddings' }), [/^url: must be "\/v1\/chat\/completions"/]],

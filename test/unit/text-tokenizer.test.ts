@@ -192,6 +192,11 @@ describe('files', () => {
     ['a merge of three', '{"model": {"vocab": {"a": 1}, "merges": [["a", "b", "c"]]}}', /model\.merges\.0/],
     ['dropout', '{"model": {"vocab": {"a": 1}, "merges": [], "dropout": 0.1}}', /dropout 0\.1/],
     [
+      'a merge that lacks the prefix it must have',
+      '{"model": {"vocab": {"a": 1}, "merges": [["a", "b"]], "continuing_subword_prefix": "##"}}',
+      /model\.merges: the second part of \["a","b"\] does not begin with continuing_subword_prefix "##"/,
+    ],
+    [
       'a merge that leads nowhere',
       '{"model": {"type": "BPE", "vocab": {"a": 1}, "merges": [["a", "b"]]}}',
       /refused by the tokenizers library/,
