@@ -50,7 +50,7 @@ void load(const std::shared_ptr<Backend>& backend, const std::string& directory)
     if (file.path().extension() == ".safetensors") bytes += static_cast<double>(file.file_size());
   const double start = now();
   const auto model = Model::load(directory, std::nullopt, backend);
-  report("load of " + std::to_string(static_cast<int>(bytes / 1e6)) + " MB", now() - start, bytes, 0, directory);
+  report("load of " + std::to_string(static_cast<int>(bytes / 1e6)) + " MB", now() - start, bytes, 0);
 }
 
 }  // namespace bench
