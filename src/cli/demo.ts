@@ -10,11 +10,17 @@ export function demoCommand(): Command {
     .addOption(
       new Option('--backend <name>', 'what computes').choices(['cpu', 'cuda', 'auto']).default('cpu'),
     )
-    .action(async (options: { ranks: string; backend: string }) => {
+    .addOption(
+      new Option('--comm <name>', 'what the ranks exchange through')
+        .choices(['tcp', 'nccl', 'auto'])
+        .default('tcp'),
+    )
+    .action(async (options: { ranks: string; backend: string; comm: string }) => {
       const right = await runDemo({
         directory: resolve('.longhaul/demo'),
         ranks: Number(options.ranks),
         backend: options.backend,
+        comm: options.comm,
       });
       if (!right) process.exitCode = 1;
     });

@@ -29,6 +29,7 @@ interface UpFlags {
   ranks: number;
   backend: Settings['backend'];
   threads?: number;
+  comm?: Settings['comm'];
   cpuPrecision?: Settings['cpuPrecision'];
   model: string;
   headsFile?: string;
@@ -53,6 +54,9 @@ export function localCommand(): Command {
     )
     .option('--threads <number>', 'compute threads of each rank; default: the cores, shared out', wholeNumber)
     .addOption(
+      new Option('--comm <name>', 'what the ranks exchange through').choices(['tcp', 'nccl', 'auto']),
+    )
+    .addOption(
       new Option('--cpu-precision <name>', "what the CPU's linear layers multiply").choices([
         'float32',
         'bf16',
@@ -71,6 +75,7 @@ export function localCommand(): Command {
           ranks: flags.ranks,
           backend: flags.backend,
           threads: flags.threads ?? Math.max(1, Math.floor(availableParallelism() / flags.ranks)),
+          comm: flags.comm,
           cpuPrecision: flags.cpuPrecision,
           modelDir: flags.model,
           headsFile: flags.headsFile,

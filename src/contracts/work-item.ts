@@ -61,6 +61,8 @@ export const execution = z.strictObject({
   passing: z.int(),
   select: z.string().nullable(),
   backend: z.string(),
+  /** What the ranks exchanged through: `solo`, `tcp` or `nccl`; absent in what an older version made. */
+  comm: z.string().optional(),
   version: z.string(),
   prefill_seconds: z.number(),
   decode_seconds: z.number(),

@@ -39,7 +39,7 @@ export interface EngineLike {
     deadlineMs: number;
     comm?: 'tcp' | 'nccl' | 'auto';
     nccl?: string | undefined;
-  }): Promise<unknown>;
+  }): Promise<string>;
   prefill(options: {
     layout: LayoutRequest;
     head: Uint32Array;

@@ -38,6 +38,8 @@ interface Hand {
 /** The engine's side of a rank, leader or follower: it does what the protocol says and tells it the result. */
 export class Rank {
   private hand: Hand | null = null;
+  /** What connects the ranks, once they are connected. */
+  comm: string | undefined;
   /** By rank. */
   private rates: Rates[] = [];
   private readonly aborting = new AbortController();
@@ -57,8 +59,8 @@ export class Rank {
     this.track(async () => {
       try {
         const { rank } = context;
-        const kind = await engine.connect({ rank, peers, secret, deadlineMs: timings.join, ...comm });
-        logger.info({ generation, comm: kind }, 'ranks connected');
+        this.comm = await engine.connect({ rank, peers, secret, deadlineMs: timings.join, ...comm });
+        logger.info({ generation, comm: this.comm }, 'ranks connected');
         dispatch({ type: 'connected', generation });
       } catch (error) {
         this.fault(error);

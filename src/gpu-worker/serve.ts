@@ -273,6 +273,7 @@ class Life {
             generation: Number.parseInt(generation, 10),
             epoch,
             backend: facts.backend,
+            comm: this.rank.comm,
             version: VERSION,
           },
           tokenizer.decodeAnswer,

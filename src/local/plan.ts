@@ -12,6 +12,7 @@ export interface StackOptions {
   ranks: number;
   backend: Settings['backend'];
   threads: number;
+  comm?: Settings['comm'];
   cpuPrecision?: Settings['cpuPrecision'];
   modelDir: string;
   headsFile?: string;
@@ -78,6 +79,7 @@ export function settingsOf(kept: Kept, options: StackOptions): StackPlan['settin
     modelDir: options.modelDir,
     profile: options.profile,
   } satisfies Partial<Settings>;
+  if (options.comm !== undefined) settings.comm = options.comm;
   if (options.cpuPrecision !== undefined) settings.cpuPrecision = options.cpuPrecision;
   if (options.headsFile !== undefined) settings.headsFile = options.headsFile;
   return settings;

@@ -53,11 +53,10 @@ export function armTestPoint({ testPoint }: { testPoint?: string | undefined }, 
 export function reach(point: TestPoint): void {
   if (armed?.point !== point) return;
   const { signal, marker } = armed;
-  armed = undefined;
   try {
     writeFileSync(marker, String(process.pid), { flag: 'wx' });
   } catch (error) {
-    // Another process, or an earlier life of this one, was here first.
+    // Another process, or an earlier life of this one, was here first. Without the file this one is armed again.
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return;
     throw error;
   }

@@ -49,7 +49,7 @@ class FakeEngine implements EngineLike {
     return value;
   }
   listen = () => Promise.resolve(0);
-  connect = () => Promise.resolve();
+  connect = () => Promise.resolve('tcp');
   prefill: EngineLike['prefill'] = ({ query }) => this.call(`prefill ${query.join()}`, undefined);
   decode: EngineLike['decode'] = ({ query }) =>
     this.call(`decode ${query.join()}`, { tokens: query, finish: 'length' as const });

@@ -16,10 +16,11 @@ export interface DemoOptions {
   directory: string;
   ranks: number;
   backend: string;
+  comm: string;
 }
 
 /** @returns true when every answer is the expected one. */
-export async function runDemo({ directory, ranks, backend }: DemoOptions): Promise<boolean> {
+export async function runDemo({ directory, ranks, backend, comm }: DemoOptions): Promise<boolean> {
   const program = join(packageRoot, 'bin/longhaul.js');
   const longhaul = (...args: string[]) => run(process.execPath, [program, ...args], directory);
   const started = Date.now();
@@ -37,7 +38,7 @@ export async function runDemo({ directory, ranks, backend }: DemoOptions): Promi
     const ranksOption = ['--ranks', String(ranks)];
     const model = ['--model', join(packageRoot, 'models/demo')];
     await expectExit(
-      longhaul('local', 'up', ...ranksOption, '--backend', backend, ...model),
+      longhaul('local', 'up', ...ranksOption, '--backend', backend, '--comm', comm, ...model),
       [0],
       'local up',
     );
