@@ -21,7 +21,7 @@ import { commonOptions, gpuMemory, memoryIsFree, root, Stack } from './stack.js'
 const LEAVE_MS = 10_000;
 const ANSWER_MS = 300_000;
 /** Of the demo's texts with Llama 3's tokenizer. */
-const CHARACTERS_PER_TOKEN = 4.4;
+const CHARACTERS_PER_TOKEN = 4.251;
 
 const { values } = parseArgs({
   options: {
