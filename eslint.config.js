@@ -41,7 +41,9 @@ export default tseslint.config(
   {
     languageOptions: {
       parserOptions: {
-        projectService: { allowDefaultProject: ['*.js', 'bin/*.js', 'bench/*.js', 'infra/*.js', 'test/gpu/*.js'] },
+        projectService: {
+          allowDefaultProject: ['*.js', 'bin/*.js', 'bench/*.js', 'infra/*.js', 'test/gpu/*.js'],
+        },
       },
     },
     rules: {

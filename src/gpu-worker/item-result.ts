@@ -7,7 +7,10 @@ import type { RunOutput } from './run-item.js';
 /** BullMQ hands the value on through Redis: it stays small. */
 const MAX_RESULT_BYTES = 256 * 1024;
 
-export type ExecutionFacts = Pick<Execution, 'cohort' | 'generation' | 'epoch' | 'backend' | 'comm' | 'version'>;
+export type ExecutionFacts = Pick<
+  Execution,
+  'cohort' | 'generation' | 'epoch' | 'backend' | 'comm' | 'version'
+>;
 
 /** What the aggregator gets for an item that was run to its end. */
 export async function buildResult(
