@@ -17,7 +17,7 @@ help:
 	@echo "make soak        small documents and random kills: MINUTES= (30), SEED=; writes docs/benchmarks/soak.md"
 	@echo "make bench       benchmarks of the CPU backend and of submit"
 	@echo "make cuda        the CUDA backend (needs nvcc; no GPU)"
-	@echo "make test-gpu    its tests, on a machine with an H100 or H200"
+	@echo "make test-gpu    kernels, cases, NCCL, then the pipeline, on a machine with two H100 or H200: TESTS=, ROUNDS=, ONE_GPU=1"
 	@echo "make clean       removes build outputs; keeps .longhaul/ and node_modules/"
 
 # Packages, redis-server and a compiler: installs what is missing and names what cannot be had.
@@ -97,8 +97,10 @@ bench: build
 cuda:
 	@$(MAKE) -s -j$(JOBS) -C native cuda
 
+# Where there is no nvcc: what was built elsewhere, and a bundle in build/bundle.
 test-gpu:
-	@$(MAKE) -s -j$(JOBS) -C native test-gpu
+	@if command -v $(or $(NVCC),nvcc) >/dev/null; then $(MAKE) --no-print-directory cuda; fi
+	@test/gpu/all.sh
 
 clean:
 	rm -rf build dist coverage

@@ -88,6 +88,24 @@ function judge({ outcomes, counts }) {
   return { wrong, execution };
 }
 
+/** Starts the next generation and waits for the batch; one that is lost is told, and followed by another. */
+async function answer(stack, batch, round) {
+  const lost = [];
+  const answered = stack.results(batch, ANSWER_MS);
+  for (;;) {
+    const next = cohortFor(stack, round);
+    const ended = Promise.race(next.members.map(({ exit }) => exit)).then(() => null);
+    const found = await Promise.race([answered, ended]);
+    if (found !== null) return { next, results: found, lost };
+    await next.stop();
+    lost.push(
+      next.members
+        .map((member, rank) => `${next.lostBecause(rank) ?? 'ended'} (${member.log})`)
+        .join(' and '),
+    );
+  }
+}
+
 async function kill(stack, cohort, round, idle) {
   const name = `${round.point}-${round.number}`;
   rmSync(round.marker);
@@ -121,8 +139,9 @@ async function kill(stack, cohort, round, idle) {
     )
     .join(', ');
   await cohort.stop();
-  const next = cohortFor(stack, plan[round.number]);
-  const answered = judge(await stack.results(batch, ANSWER_MS));
+  const { next, results: found, lost: again } = await answer(stack, batch, plan[round.number]);
+  if (again.length > 0) wrong.push(`generations after it were lost as well: ${again.join(', ')}`);
+  const answered = judge(found);
   wrong.push(...answered.wrong);
   if (answered.execution.epoch < 2) wrong.push('the item was not run a second time');
   const result = {
@@ -172,12 +191,14 @@ try {
     results.push(result);
     cohort = next;
   }
+} catch (error) {
+  console.error(`FAIL after ${results.length} rounds: ${error.stack}`);
 } finally {
   await stack?.close();
 }
-printTable(results.map(({ test: _, ...row }) => row));
+if (results.length > 0) printTable(results.map(({ test: _, ...row }) => row));
 const good = results.filter(({ ok }) => ok).length;
-const slowest = Math.max(...results.map(({ out_seconds: s }) => (s === 'never' ? Infinity : s)));
+const slowest = Math.max(0, ...results.map(({ out_seconds: s }) => (s === 'never' ? Infinity : s)));
 console.log(
   `\n${good} of ${plan.length} rounds as they must be; the other rank was out after ${slowest} s at most`,
 );

@@ -5,7 +5,7 @@
  *   build/bundle/longhaul/runtime/node test/gpu/pipeline.js                        two GPUs, NCCL
  *   node test/gpu/pipeline.js --backend cpu --comm tcp                             without a GPU
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
@@ -26,6 +26,8 @@ try {
       .split('\n')
       .filter(Boolean)
       .map((line) => JSON.parse(line));
+  if (!existsSync(join(folder, '.longhaul/demo/results/_SUCCESS')))
+    throw new Error(`longhaul demo ended with exit code ${code} and without results; its messages are above`);
   const outcomes = read('output.jsonl');
   const said = [
     ...new Set(outcomes.map(({ execution: e }) => `${e.backend} / ${e.comm} / ${e.ranks} ranks`)),
