@@ -26,7 +26,13 @@ describe('a cohort', () => {
     expect(state).toMatchObject({ ranks: '1', model: services.modelDir });
     const id = await bench.submit(full(1), [{ document, questions: [question, [99, 98, 97]] }]);
     const result = await bench.answered(id);
-    expect(result.execution).toMatchObject({ cohort: 'c1', epoch: 1, method: 'full', ranks: 1 });
+    expect(result.execution).toMatchObject({
+      cohort: 'c1',
+      epoch: 1,
+      method: 'full',
+      ranks: 1,
+      comm: 'solo',
+    });
     expect(result.execution.backend).toMatch(/^cpu/);
     expect(result.requests[0]?.usage).toMatchObject({ document_tokens: 1000, query_tokens: 7 });
     single = texts(result);
@@ -49,8 +55,12 @@ describe('a cohort', () => {
     for (const options of ways) {
       const result = await bench.answered(await bench.submit(options, items));
       expect(texts(result)).toEqual(single);
-      const { method, ring_layout, blocks } = result.execution;
-      expect({ method, ring_layout }).toEqual({ method: options.method, ring_layout: options.ring_layout });
+      const { method, ring_layout, blocks, comm } = result.execution;
+      expect({ method, ring_layout, comm }).toEqual({
+        method: options.method,
+        ring_layout: options.ring_layout,
+        comm: 'tcp',
+      });
       expect(blocks).toHaveLength(ranks);
       expect(blocks.reduce((a, b) => a + b, 0)).toBe(1000);
       if (options.blocks === 'even') expect(Math.max(...blocks) - Math.min(...blocks)).toBeLessThanOrEqual(1);
