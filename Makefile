@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: chaos demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak help
+.PHONY: chaos demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak docs help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench       benchmarks of the CPU backend and of submit"
 	@echo "make cuda        the CUDA backend (needs nvcc; no GPU)"
 	@echo "make test-gpu    kernels, cases, NCCL, then the pipeline, on a machine with two H100 or H200: TESTS=, ROUNDS=, ONE_GPU=1"
+	@echo "make docs        docs/cli.md, from the commands"
 	@echo "make clean       removes build outputs; keeps .longhaul/ and node_modules/"
 
 # Packages, redis-server and a compiler: installs what is missing and names what cannot be had.
@@ -101,6 +102,10 @@ cuda:
 test-gpu:
 	@if command -v $(or $(NVCC),nvcc) >/dev/null; then $(MAKE) --no-print-directory cuda; fi
 	@test/gpu/all.sh
+
+# What is made from the code itself; a unit test says when it is out of date.
+docs: setup
+	@npx vitest run --project unit -u test/unit/cli-program.test.ts
 
 clean:
 	rm -rf build dist coverage

@@ -36,8 +36,9 @@ export function batchCommand(): Command {
     .command('rm')
     .description('remove a finished batch from S3 and Redis; its documents stay, others may share them')
     .argument('<batch>', 'id of the batch')
+    .option('--json', 'print JSON')
     .addHelpText('after', '\nExit codes: 0 removed, 1 error, 2 the batch is not finished yet, 64 wrong usage')
-    .action(async (id: string, _flags: object, command: Command) => {
+    .action(async (id: string, flags: { json?: boolean }, command: Command) => {
       const onProgress = (removed: number) => {
         if (process.stderr.isTTY) process.stderr.write(`\robjects removed: ${removed}`);
         else if (removed % 10_000 === 0) process.stderr.write(`objects removed: ${removed}\n`);
@@ -46,13 +47,15 @@ export function batchCommand(): Command {
         removeBatch(context, id, { onProgress, signal: context.signal }),
       );
       if (process.stderr.isTTY) process.stderr.write('\n');
-      printLine(`removed ${id} (${objects} objects)`);
+      if (flags.json === true) printJson({ id, objects });
+      else printLine(`removed ${id} (${objects} objects)`);
     });
   command
     .command('retention')
     .description("print the bucket's lifecycle rules, which end old batches and documents")
     .option('--batch-days <n>', 'longer than any batch may run', wholeNumber, 30)
     .option('--document-days <n>', 'at least eight more', wholeNumber, 45)
+    .option('--json', 'print JSON: what it does without this, too')
     .addHelpText(
       'after',
       `

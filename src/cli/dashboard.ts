@@ -6,7 +6,7 @@ import { hashPassword } from '../dashboard/password.js';
 import { LonghaulError } from '../platform/errors.js';
 import { createLogger } from '../platform/logger.js';
 import { shutdownSignal } from '../platform/shutdown.js';
-import { configOf, printLine } from './context.js';
+import { configOf, printJson, printLine } from './context.js';
 
 const MIN_PASSWORD = 8;
 
@@ -16,13 +16,15 @@ export function dashboardCommand(): Command {
     .description('serve a page that shows batches, cohorts and queues live, until interrupted')
     .option('--dashboard-host <address>', 'address to listen on; beyond this machine only with a password')
     .option('--dashboard-port <number>', 'port to listen on; 0: any that is free')
-    .action(async (_options: unknown, command: Command) => {
+    .option('--json', 'print the address as JSON')
+    .action(async ({ json }: { json?: boolean }, command: Command) => {
       const config = configOf(command);
       const { signal, dispose } = shutdownSignal();
       try {
         const logger = createLogger('dashboard', config);
         await runDashboard(config, logger, signal, (url) => {
-          printLine(`dashboard ${url}`);
+          if (json === true) printJson({ url });
+          else printLine(`dashboard ${url}`);
         });
       } finally {
         dispose();
@@ -31,8 +33,11 @@ export function dashboardCommand(): Command {
   dashboard
     .command('password')
     .description('read a password from the terminal or stdin; print its hash for dashboardPasswordHash')
-    .action(async () => {
-      printLine(await hashPassword(await readPassword()));
+    .option('--json', 'print the hash as JSON')
+    .action(async (_options: unknown, command: Command) => {
+      const dashboardPasswordHash = await hashPassword(await readPassword());
+      if (command.optsWithGlobals<{ json?: boolean }>().json === true) printJson({ dashboardPasswordHash });
+      else printLine(dashboardPasswordHash);
     });
   return dashboard;
 }

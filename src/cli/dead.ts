@@ -50,7 +50,8 @@ export function deadCommand(): Command {
     .description('remove the record of an item, or of all dead items of a batch; outcomes stay')
     .argument('<name>', 'BATCH/ITEM, or BATCH')
     .option('--yes', 'do it; without this it is only said what would be dropped')
-    .action(async (name: string, flags: { yes?: boolean }, command: Command) => {
+    .option('--json', 'print the records that were dropped as JSON')
+    .action(async (name: string, flags: { yes?: boolean; json?: boolean }, command: Command) => {
       await withStore(command, async (context) => {
         if (flags.yes !== true) {
           const count = (await findDead(context, name, context.signal)).length;
@@ -59,8 +60,9 @@ export function deadCommand(): Command {
             `this would drop the history of ${count} dead item${count === 1 ? '' : 's'} for good; add --yes to do it`,
           );
         }
-        for (const item of await dropDead(context, name, context.signal))
-          printLine(`dropped ${deadId(item)}`);
+        const dropped = await dropDead(context, name, context.signal);
+        if (flags.json === true) printJson(dropped);
+        else for (const item of dropped) printLine(`dropped ${deadId(item)}`);
       });
     });
   return command;

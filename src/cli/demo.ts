@@ -15,12 +15,14 @@ export function demoCommand(): Command {
         .choices(['tcp', 'nccl', 'auto'])
         .default('tcp'),
     )
-    .action(async (options: { ranks: string; backend: string; comm: string }) => {
+    .option('--json', 'print answers and files as JSON on stdout, everything else on stderr')
+    .action(async (options: { ranks: string; backend: string; comm: string; json?: boolean }) => {
       const right = await runDemo({
         directory: resolve('.longhaul/demo'),
         ranks: Number(options.ranks),
         backend: options.backend,
         comm: options.comm,
+        json: options.json,
       });
       if (!right) process.exitCode = 1;
     });

@@ -66,6 +66,7 @@ export function engineCommand(): Command {
   engine
     .command('info')
     .description('what this build and this machine can do')
+    .option('--json', 'print JSON: what it does without this, too')
     .action(() => console.log(JSON.stringify(capabilities(), undefined, 2)));
 
   engine

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { convertHeads } from '../gpu-worker/heads/convert.js';
-import { printLine } from './context.js';
+import { printJson, printLine } from './context.js';
 
 /** `longhaul heads convert` */
 export function headsCommand(): Command {
@@ -12,8 +12,14 @@ export function headsCommand(): Command {
     )
     .argument('<in>', 'the .bin file')
     .argument('<out>', 'the safetensors file to write')
-    .action(async (input: string, output: string) => {
-      const { layers, width, keyValueHeads, type, bytes, skipped } = await convertHeads(input, output);
+    .option('--json', 'print what was written as JSON')
+    .action(async (input: string, output: string, { json }: { json?: boolean }) => {
+      const converted = await convertHeads(input, output);
+      if (json === true) {
+        printJson({ output, ...converted });
+        return;
+      }
+      const { layers, width, keyValueHeads, type, bytes, skipped } = converted;
       printLine(
         `${output}: ${layers} layers, ${keyValueHeads} KV heads, width ${width}, ${type}, ${bytes} bytes` +
           (skipped > 0 ? `; ${skipped} other tensors left out` : ''),

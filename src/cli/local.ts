@@ -62,7 +62,12 @@ export function localCommand(): Command {
         'bf16',
       ]),
     )
-    .option('--model <directory>', 'model directory', join(packageRoot, 'models', 'demo'))
+    .addOption(
+      new Option('--model <directory>', 'model directory').default(
+        join(packageRoot, 'models', 'demo'),
+        'the demo model',
+      ),
+    )
     .option('--heads-file <file>', 'retaining heads, when not in the model directory')
     .option('--timeout <seconds>', 'how long to wait until everything serves', wholeNumber, 300)
     .option('--json', 'print the result as JSON')
@@ -95,8 +100,13 @@ export function localCommand(): Command {
     .command('down')
     .description('stop everything that `local up` started; data stay')
     .option(...folder)
-    .action(async ({ dir }: { dir: string }) => {
+    .option('--json', 'print what was stopped as JSON')
+    .action(async ({ dir, json }: { dir: string; json?: boolean }) => {
       const { ended } = await down(dir, toStderr);
+      if (json === true) {
+        printJson({ ended });
+        return;
+      }
       if (ended.length === 0) printLine('nothing was up');
       for (const what of ended) printLine(`stopped ${what}`);
     });

@@ -1,74 +1,9 @@
-import { Command, CommanderError } from 'commander';
+import { CommanderError } from 'commander';
 import { describeError, LonghaulError } from '../platform/errors.js';
-import { VERSION } from '../platform/version.js';
-import { aggregatorCommand } from './aggregator.js';
-import { batchCommand } from './batch.js';
-import { benchCommand } from './bench.js';
-import { cancelCommand } from './cancel.js';
-import { dashboardCommand } from './dashboard.js';
-import { deadCommand } from './dead.js';
-import { demoCommand } from './demo.js';
-import { doctorCommand } from './doctor.js';
-import { engineCommand } from './engine-check.js';
-import { headsCommand } from './heads.js';
-import { localCommand } from './local.js';
-import { resultsCommand } from './results.js';
-import { retryCommand } from './retry.js';
-import { statusCommand } from './status.js';
-import { submitCommand } from './submit.js';
-import { workerCommand } from './worker.js';
+import { createProgram } from './program.js';
 
 /** `usage` is EX_USAGE of sysexits.h: apart from `incomplete`, which says something about a batch. */
 const EXIT = { ok: 0, error: 1, incomplete: 2, usage: 64 } as const;
-
-function createProgram(): Command {
-  const program = new Command('longhaul')
-    .description('Answers questions about very long documents in bulk.')
-    .version(VERSION, '--version')
-    .option('--config <file>', 'JSON file with settings')
-    .option('--redis-url <url>', 'redis:// or rediss:// URL')
-    .option('--s3-endpoint <url>', 'S3 endpoint; without it, AWS')
-    .option('--s3-region <name>', 'S3 region')
-    .option('--s3-bucket <name>', 'S3 bucket')
-    .option('--s3-prefix <prefix>', 'key prefix inside the bucket')
-    .option('--s3-path-style', 'bucket in the path instead of the host name')
-    .option('--profile <name>', 'time limits: normal or fast')
-    .option('--log-level <level>', 'trace, debug, info, warn, error or silent')
-    .showHelpAfterError('(add --help for usage)')
-    .addHelpText(
-      'after',
-      `
-Settings also come from LONGHAUL_* variables, the file of --config, and .longhaul/local.json.
-Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage`,
-    );
-  const commands = [
-    submitCommand(),
-    statusCommand(),
-    resultsCommand(),
-    cancelCommand(),
-    retryCommand(),
-    deadCommand(),
-    batchCommand(),
-    demoCommand(),
-    localCommand(),
-    workerCommand(),
-    aggregatorCommand(),
-    dashboardCommand(),
-    engineCommand(),
-    benchCommand(),
-    headsCommand(),
-    doctorCommand(),
-  ];
-  for (const command of commands) program.addCommand(command);
-  throwInsteadOfExit(program);
-  return program;
-}
-
-/** So that one place below decides about exit codes; `addCommand` does not inherit this. */
-function throwInsteadOfExit(command: Command): void {
-  command.exitOverride();
-  for (const sub of command.commands) throwInsteadOfExit(sub);
-}
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;

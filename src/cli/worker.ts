@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { runWorker } from '../gpu-worker/worker.js';
 import { createLogger } from '../platform/logger.js';
 import { shutdownSignal } from '../platform/shutdown.js';
-import { configOf } from './context.js';
+import { configOf, printJson } from './context.js';
 
 /** `longhaul worker --rank I --ranks N` */
 export function workerCommand(): Command {
@@ -19,18 +19,25 @@ export function workerCommand(): Command {
     .option('--host <address>', 'address on which the other ranks reach this one')
     .option('--port <number>', 'port for the other ranks; 0: any')
     .option('--cpu-precision <name>', 'float32, or bf16 where the processor multiplies it')
-    .action(async ({ model, heads }: { model?: string; heads?: string }, command: Command) => {
-      command.setOptionValue('modelDir', model).setOptionValue('headsFile', heads);
-      const config = configOf(command);
-      const logger = createLogger('worker', config).child({ cohort: config.cohort, rank: config.rank });
-      const { signal, dispose } = shutdownSignal();
-      try {
-        const code = await runWorker(config, logger, signal);
-        logger.info({ code }, 'exit');
-        // A call that hangs in the driver must not keep a rank that has left.
-        process.exit(code);
-      } finally {
-        dispose();
-      }
-    });
+    .option('--json', 'print cohort, rank and exit code as JSON at the end; logs are JSON on stderr')
+    .action(
+      async (
+        { model, heads, json }: { model?: string; heads?: string; json?: boolean },
+        command: Command,
+      ) => {
+        command.setOptionValue('modelDir', model).setOptionValue('headsFile', heads);
+        const config = configOf(command);
+        const logger = createLogger('worker', config).child({ cohort: config.cohort, rank: config.rank });
+        const { signal, dispose } = shutdownSignal();
+        try {
+          const code = await runWorker(config, logger, signal);
+          logger.info({ code }, 'exit');
+          if (json === true) printJson({ cohort: config.cohort, rank: config.rank, exit_code: code });
+          // A call that hangs in the driver must not keep a rank that has left.
+          process.exit(code);
+        } finally {
+          dispose();
+        }
+      },
+    );
 }

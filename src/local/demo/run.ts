@@ -17,12 +17,15 @@ export interface DemoOptions {
   ranks: number;
   backend: string;
   comm: string;
+  /** One JSON object on stdout in place of the table; what the commands say goes to stderr. */
+  json?: boolean;
 }
 
 /** @returns true when every answer is the expected one. */
-export async function runDemo({ directory, ranks, backend, comm }: DemoOptions): Promise<boolean> {
+export async function runDemo({ directory, ranks, backend, comm, json }: DemoOptions): Promise<boolean> {
   const program = join(packageRoot, 'bin/longhaul.js');
-  const longhaul = (...args: string[]) => run(process.execPath, [program, ...args], directory);
+  const longhaul = (...args: string[]) =>
+    run(process.execPath, [program, ...args], directory, json === true ? 2 : 1);
   const started = Date.now();
   // A Ctrl-C reaches the command that runs; we stay to take the stack down.
   const stay = () => undefined;
@@ -55,12 +58,16 @@ export async function runDemo({ directory, ranks, backend, comm }: DemoOptions):
       outcomes.find((o) => o.custom_id === e.custom_id),
     ),
   );
-  printTable(rows);
   const right = rows.filter((row) => row.right).length;
-  console.log(
-    `\n${right} of ${rows.length} as expected, ${((Date.now() - started) / 1000).toFixed(0)} s in all`,
-  );
-  for (const name of ['output.jsonl', 'error.jsonl', '_SUCCESS']) console.log(`  ${join(results, name)}`);
+  const seconds = (Date.now() - started) / 1000;
+  const files = ['output.jsonl', 'error.jsonl', '_SUCCESS'].map((name) => join(results, name));
+  if (json === true) {
+    process.stdout.write(JSON.stringify({ right, total: rows.length, seconds, answers: rows, files }) + '\n');
+  } else {
+    printTable(rows);
+    console.log(`\n${right} of ${rows.length} as expected, ${seconds.toFixed(0)} s in all`);
+    for (const file of files) console.log(`  ${file}`);
+  }
   return right === rows.length && existsSync(join(results, '_SUCCESS'));
 }
 
@@ -145,10 +152,14 @@ function printTable(rows: Row[]): void {
   for (const row of cells) console.log(line(row));
 }
 
-function run(command: string, args: string[], cwd: string): Promise<number> {
+function run(command: string, args: string[], cwd: string, stdout: number): Promise<number> {
   return new Promise((resolve, reject) => {
     // Settings that the person made for other deployments must not reach the demo's stack.
-    const child = spawn(command, args, { cwd, env: childEnvironment({}), stdio: 'inherit' });
+    const child = spawn(command, args, {
+      cwd,
+      env: childEnvironment({}),
+      stdio: ['inherit', stdout, 'inherit'],
+    });
     child.on('error', reject);
     child.on('exit', (code, signal) => resolve(code ?? (signal === null ? 1 : 128)));
   });
