@@ -1,6 +1,7 @@
 /** Shows how far a batch is until it has ended: a bar on a terminal, lines elsewhere. Writes to stderr. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Presets, SingleBar } from 'cli-progress';
+import { Pace } from '../batch/pace.js';
 import type { BatchStatus } from '../contracts/status.js';
 
 const ENDED = ['completed', 'cancelled', 'expired'];
@@ -45,7 +46,7 @@ export async function watchBatch(
 function barDisplay(stream: NodeJS.WriteStream): Display {
   const bar = new SingleBar(
     {
-      format: '{bar} {value}/{total} requests | {work}',
+      format: '{bar} {value}/{total} requests{pace} | {work}',
       stream,
       hideCursor: true,
       clearOnComplete: false,
@@ -54,12 +55,15 @@ function barDisplay(stream: NodeJS.WriteStream): Display {
     Presets.shades_classic,
   );
   let started = false;
+  let pace: Pace | undefined;
   return {
     update(status) {
       const { total, pending } = status.request_counts;
       const work = status.active.map(describeItem).join('; ') || status.status.replace('_', ' ');
-      if (!started) bar.start(total, total - pending, { work });
-      else bar.update(total - pending, { work });
+      pace ??= new Pace(status.created_at * 1000);
+      const values = { work, pace: describePace(status, pace.rate(total - pending, Date.now())) };
+      if (!started) bar.start(total, total - pending, values);
+      else bar.update(total - pending, values);
       started = true;
     },
     note: (text) => void stream.write(`\n${text}\n`),
@@ -92,6 +96,19 @@ function describeItem({ item, epoch, phase, done, total, document_tokens }: Batc
   const steps = total > 0 ? ` ${done}/${total}` : '';
   const again = epoch > 1 ? `, start ${epoch}` : '';
   return `document ${item}${tokens}: ${phase}${steps}${again}`;
+}
+
+/** ` (1 failed), 2.5/min, 4 min to go`; `perSecond`: requests that end in a second, null while none has. */
+export function describePace({ request_counts }: BatchStatus, perSecond: number | null): string {
+  const { failed, pending } = request_counts;
+  const failures = failed > 0 ? ` (${failed} failed)` : '';
+  if (perSecond === null || perSecond === 0 || pending === 0) return failures;
+  return `${failures}, ${(perSecond * 60).toFixed(1)}/min, ${describeSeconds(pending / perSecond)} to go`;
+}
+
+function describeSeconds(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  return seconds < 5400 ? `${Math.ceil(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
 /** `12 of 13 requests ended: 11 answered, 1 failed` */

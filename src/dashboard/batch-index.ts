@@ -3,7 +3,7 @@ import { chunks } from '../batch/concurrency.js';
 import { statusFromFields } from '../batch/status.js';
 import { redisKeys } from '../platform/keys.js';
 import type { BatchPage, BatchRow } from './api.js';
-import { Pace } from './pace.js';
+import { Pace } from '../batch/pace.js';
 
 export interface BatchQuery {
   /** A state, or `unfinished`. */

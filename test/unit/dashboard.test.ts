@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { checkExposure } from '../../src/dashboard/access.js';
-import { Pace } from '../../src/dashboard/pace.js';
+import { Pace } from '../../src/batch/pace.js';
 import { hashPassword, verifyPassword } from '../../src/dashboard/password.js';
 import { Sessions } from '../../src/dashboard/sessions.js';
 import { axisSeconds, bytes, duration, milliseconds, pace, short } from '../../src/dashboard/web/format.js';

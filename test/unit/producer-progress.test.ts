@@ -1,6 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
-import { describeCounts, watchBatch } from '../../src/cli/progress.js';
+import { describeCounts, describePace, watchBatch } from '../../src/cli/progress.js';
 import type { BatchStatus } from '../../src/contracts/status.js';
 
 const status = (change: Partial<BatchStatus> & { answered?: number; failed?: number }): BatchStatus => {
@@ -75,4 +75,15 @@ test('an abort ends the wait', async () => {
 
 test('counts in words', () => {
   expect(describeCounts(status({}))).toBe('in_progress: 0 of 3 requests ended');
+});
+
+test.each([
+  [{}, null, ''],
+  [{ failed: 1 }, null, ' (1 failed)'],
+  [{ answered: 1 }, 0.5, ', 30.0/min, 4 s to go'],
+  [{ answered: 1, failed: 1 }, 0.01, ' (1 failed), 0.6/min, 2 min to go'],
+  [{ answered: 1 }, 0.0001, ', 0.0/min, 5.6 h to go'],
+  [{ answered: 3 }, 1, ''],
+])('the pace of a batch with %j at %s a second', (change, perSecond, text) => {
+  expect(describePace(status(change), perSecond)).toBe(text);
 });
