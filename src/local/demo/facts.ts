@@ -2,7 +2,7 @@
  * Facts to hide in the demo's documents: sentences, and the questions they answer. Their wording is
  * the one that the demo model was trained on (training/corpus.py).
  */
-import type { Random } from './random.js';
+import type { Random } from '../../platform/random.js';
 
 export interface Question {
   question: string;

@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { accessCode, magicNumbers, passKey, type Fact } from './facts.js';
-import { Random } from './random.js';
+import { Random } from '../../platform/random.js';
 
 /** How many characters of English prose one token of the demo model covers; document lengths need no more precision. */
 const CHARACTERS_PER_TOKEN = 2.85;

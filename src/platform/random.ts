@@ -1,4 +1,4 @@
-/** A small seeded generator (splitmix32), so that every demo asks the same questions. */
+/** A small seeded generator (splitmix32): the same seed gives the same documents and questions. */
 export class Random {
   constructor(private state: number) {}
 
@@ -9,6 +9,11 @@ export class Random {
     z = Math.imul(z, 0x21f0aaad);
     z = Math.imul(z ^ (z >>> 15), 0x735a2d97);
     return ((z ^ (z >>> 15)) >>> 0) / 2 ** 32;
+  }
+
+  /** A whole number in [0, below). */
+  below(below: number): number {
+    return Math.floor(this.next() * below);
   }
 
   /** `count` digits, the first of them not 0. */

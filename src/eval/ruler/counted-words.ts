@@ -1,0 +1,76 @@
+/** RULER's two aggregation tasks: which words are the most common of a list? */
+import { LonghaulError } from '../../platform/errors.js';
+import { Random } from '../../platform/random.js';
+import { drawn, type Generate } from './sample.js';
+
+interface CommonSettings {
+  common: number;
+  /** How often a common word and how often any other stands in the list. */
+  commonTimes: number;
+  otherTimes: number;
+}
+
+/** A unit of filler is one more uncommon word, `otherTimes` times. */
+export function commonWords({ common, commonTimes, otherTimes }: CommonSettings): Generate {
+  return (random, { vocabulary }) => {
+    const order = random.shuffle(vocabulary);
+    const expected = order.slice(0, common);
+    const seed = random.below(2 ** 31);
+    const others = drawn((i) => {
+      const word = order[common + i];
+      if (word === undefined) {
+        throw new LonghaulError(
+          'EVAL_WORDS',
+          `the filler's vocabulary of ${order.length} words is too small for this length; choose a shorter one for cwe`,
+        );
+      }
+      return word;
+    });
+    return {
+      question: `What are the ${common} most common words in the above list?`,
+      expected,
+      build: (units) => {
+        const list = [
+          ...expected.flatMap((word) => Array<string>(commonTimes).fill(word)),
+          ...others(units).flatMap((word) => Array<string>(otherTimes).fill(word)),
+        ];
+        return new Random(seed)
+          .shuffle(list)
+          .map((word, i) => `${i + 1}. ${word}`)
+          .join(' ');
+      },
+    };
+  };
+}
+
+/** Ranks beyond this hardly occur, and zeta's tail beyond it is below a thousandth. */
+const CODED_WORDS = 2000;
+
+/**
+ * Coded words by Zipf's law: the word of rank k has a share of k^-alpha / zeta(alpha). Rank 1 is `...`,
+ * which nobody asks for; `asked` is how many of the next are. A unit of filler is ten words.
+ */
+export function frequentWords({ alpha, asked }: { alpha: number; asked: number }): Generate {
+  return (random) => {
+    const coded = new Set<string>();
+    while (coded.size < CODED_WORDS) {
+      coded.add(Array.from({ length: 6 }, () => String.fromCharCode(97 + random.below(26))).join(''));
+    }
+    const ranked = ['...', ...coded];
+    const shares = ranked.map((_, i) => (i + 1) ** -alpha);
+    const zeta = shares.reduce((sum, share) => sum + share, 0);
+    const seed = random.below(2 ** 31);
+    return {
+      question: `What are the ${asked} most frequently appeared words in the above coded text? Do not count "...".`,
+      expected: ranked.slice(1, 1 + asked),
+      build: (units) => {
+        // Below 20 units the asked words would tie with others.
+        const words = 200 + 10 * units;
+        const list = ranked.flatMap((word, i) =>
+          Array<string>(Math.round((words * (shares[i] ?? 0)) / zeta)).fill(word),
+        );
+        return new Random(seed).shuffle(list).join(' ');
+      },
+    };
+  };
+}

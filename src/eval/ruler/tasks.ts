@@ -1,0 +1,55 @@
+/**
+ * RULER's 13 tasks with its settings (Hsieh et al., *RULER: What's the Real Context Size of Your
+ * Long-Context Language Models?*, COLM 2024). Wording, filler and vocabulary are our own, and there is no
+ * worked example before the list of `vt` and `cwe`.
+ */
+import type { Measure } from '../scoring.js';
+import { commonWords, frequentWords } from './counted-words.js';
+import { needles, type NeedleSettings } from './needles.js';
+import { questions } from './questions.js';
+import type { Generate } from './sample.js';
+import { variables } from './variables.js';
+
+export interface Task {
+  generate: Generate;
+  measure: Measure;
+  /** The most tokens that an answer may have. */
+  maxTokens: number;
+}
+
+const base: NeedleSettings = {
+  haystack: 'essay',
+  key: 'words',
+  value: 'numbers',
+  keys: 1,
+  values: 1,
+  asked: 1,
+};
+const needle = (settings: Partial<NeedleSettings>): Task => ({
+  generate: needles({ ...base, ...settings }),
+  measure: 'all',
+  maxTokens: 128,
+});
+
+export const TASKS = {
+  niah_single_1: needle({ haystack: 'noise' }),
+  niah_single_2: needle({}),
+  niah_single_3: needle({ value: 'uuids' }),
+  niah_multikey_1: needle({ keys: 4 }),
+  niah_multikey_2: needle({ haystack: 'needles' }),
+  niah_multikey_3: needle({ haystack: 'needles', key: 'uuids', value: 'uuids' }),
+  niah_multivalue: needle({ values: 4 }),
+  niah_multiquery: needle({ keys: 4, asked: 4 }),
+  vt: { generate: variables({ hops: 4 }), measure: 'all', maxTokens: 30 },
+  cwe: {
+    generate: commonWords({ common: 10, commonTimes: 30, otherTimes: 3 }),
+    measure: 'all',
+    maxTokens: 120,
+  },
+  fwe: { generate: frequentWords({ alpha: 2, asked: 3 }), measure: 'all', maxTokens: 50 },
+  qa_1: { generate: questions('squad'), measure: 'part', maxTokens: 32 },
+  qa_2: { generate: questions('hotpot'), measure: 'part', maxTokens: 32 },
+} satisfies Record<string, Task>;
+
+export type TaskName = keyof typeof TASKS;
+export const TASK_NAMES = Object.keys(TASKS) as TaskName[];

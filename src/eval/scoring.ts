@@ -1,0 +1,53 @@
+/** How right an answer is, from 0 to 1. */
+
+/**
+ * `all`: the share of expected strings that the answer contains; `part`: whether it contains any (both as in
+ * RULER, without regard to case); `exact`: whether it is one of them; `f1`: overlap of words with the best one.
+ */
+export const MEASURES = ['all', 'part', 'exact', 'f1'] as const;
+export type Measure = (typeof MEASURES)[number];
+
+/** @param expected at least one. */
+export function score(measure: Measure, answer: string, expected: readonly string[]): number {
+  const found = (text: string) => answer.toLowerCase().includes(text.toLowerCase());
+  switch (measure) {
+    case 'all':
+      return expected.filter(found).length / expected.length;
+    case 'part':
+      return expected.some(found) ? 1 : 0;
+    case 'exact':
+      return expected.some((text) => normal(text) === normal(answer)) ? 1 : 0;
+    case 'f1':
+      return Math.max(...expected.map((text) => f1(normal(answer), normal(text))));
+  }
+}
+
+/** SQuAD's normal form: lower case, without punctuation, articles and repeated space. */
+function normal(text: string): string {
+  return text
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}\s]/gu, '')
+    .replace(/\b(a|an|the)\b/g, ' ')
+    .replace(/\s+/g, ' ')
+    .trim();
+}
+
+/** Harmonic mean of precision and recall over words, each counted as often as it stands. */
+function f1(answer: string, expected: string): number {
+  const [ours, theirs] = [words(answer), words(expected)];
+  if (ours.length === 0 || theirs.length === 0) return ours.length === theirs.length ? 1 : 0;
+  const left = new Map<string, number>();
+  for (const word of theirs) left.set(word, (left.get(word) ?? 0) + 1);
+  let common = 0;
+  for (const word of ours) {
+    const more = left.get(word) ?? 0;
+    if (more === 0) continue;
+    left.set(word, more - 1);
+    common++;
+  }
+  return (2 * common) / (ours.length + theirs.length);
+}
+
+function words(text: string): string[] {
+  return text === '' ? [] : text.split(' ');
+}
