@@ -32,6 +32,9 @@ const examples: Readonly<Record<string, string>> = {
   'longhaul engine confirm': 'longhaul engine confirm --lengths 2048 --methods apb',
   'longhaul bench': 'longhaul bench cpu --tokens 4096',
   'longhaul bench cpu': 'longhaul bench cpu --methods full,apb --ranks 1,2 --tokens 4096,8192',
+  'longhaul eval': 'longhaul eval ruler --out report --tokens 2048 --documents 8',
+  'longhaul eval ruler':
+    'longhaul eval ruler --out report --tasks niah_single_1,vt --methods full,apb,apb:passing=0',
   'longhaul heads': 'longhaul heads convert heads.bin retaining_heads.safetensors',
   'longhaul heads convert': 'longhaul heads convert heads.bin retaining_heads.safetensors',
   'longhaul completion': 'source <(longhaul completion bash)',

@@ -11,6 +11,7 @@ import { demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
 import { engineCommand } from './engine-check.js';
 import { addExamples } from './examples.js';
+import { evalCommand } from './eval.js';
 import { headsCommand } from './heads.js';
 import { localCommand } from './local.js';
 import { resultsCommand } from './results.js';
@@ -55,6 +56,7 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
     dashboardCommand(),
     engineCommand(),
     benchCommand(),
+    evalCommand(),
     headsCommand(),
     doctorCommand(),
     completionCommand(),
