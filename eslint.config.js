@@ -13,6 +13,8 @@ const may = {
   'gpu-worker': ['contracts', 'platform', 'text', 'plan', 'batch'],
   aggregator: ['contracts', 'platform', 'text', 'plan', 'batch'],
   dashboard: ['contracts', 'platform', 'text', 'plan', 'batch'],
+  // It submits over HTTP what the command line submits from a file.
+  gateway: ['contracts', 'platform', 'text', 'plan', 'batch', 'producer'],
   eval: ['contracts', 'platform', 'text', 'plan', 'batch'],
   local: ['contracts', 'platform'],
 };
@@ -42,7 +44,14 @@ export default tseslint.config(
     languageOptions: {
       parserOptions: {
         projectService: {
-          allowDefaultProject: ['*.js', 'bin/*.js', 'bench/*.js', 'infra/*.js', 'test/gpu/*.js'],
+          allowDefaultProject: [
+            '*.js',
+            'bin/*.js',
+            'bench/*.js',
+            'infra/*.js',
+            'test/gpu/*.js',
+            'examples/*/*.js',
+          ],
         },
       },
     },

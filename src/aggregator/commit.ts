@@ -21,7 +21,7 @@ import { InfrastructureError } from '../platform/errors.js';
 import { jobIds, objectKeys, QUEUES } from '../platform/keys.js';
 import { reach } from '../platform/test-points.js';
 import { isLiving, manifestOf, type AggregatorContext } from './context.js';
-import { startWorker } from './worker.js';
+import { startWorker } from '../batch/worker.js';
 
 /** Outcomes of one item written at the same time. */
 const WRITERS = 8;

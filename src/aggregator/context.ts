@@ -1,24 +1,18 @@
 import { UnrecoverableError } from 'bullmq';
-import type { Redis } from 'ioredis';
 import type { ManifestCache } from '../batch/manifest-cache.js';
 import type { BatchDeps, Queues } from '../batch/queues.js';
 import type { IndexedManifest } from '../batch/manifest.js';
-import type { Config } from '../platform/config.js';
 import { restoreBatch, type Restored } from '../batch/restore.js';
+import type { WorkerContext } from '../batch/worker.js';
+import type { Config } from '../platform/config.js';
 import { NotFoundError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
-import type { Logger } from '../platform/logger.js';
 
 /** What the parts of one aggregator process share. */
-export interface AggregatorContext extends BatchDeps {
+export interface AggregatorContext extends BatchDeps, WorkerContext {
   config: Config;
-  logger: Logger;
   queues: Queues;
   manifests: ManifestCache;
-  /** The client that BullMQ's workers use; `redis` fails a call that takes too long, this one waits. */
-  connection: Redis;
-  /** Aborted when a drain has taken too long: work under way is given back. */
-  giveUp: AbortSignal;
 }
 
 /** The manifest of a job's batch. Without one the job has no sense: it fails for good, alone of all errors. */

@@ -14,7 +14,7 @@ import { objectKeys, QUEUES, redisKeys } from '../platform/keys.js';
 import { reach } from '../platform/test-points.js';
 import { VERSION } from '../platform/version.js';
 import { manifestOf, restoreLiving, type AggregatorContext } from './context.js';
-import { startWorker } from './worker.js';
+import { startWorker } from '../batch/worker.js';
 
 export function startFinalise(context: AggregatorContext): Worker<FinaliseJob> {
   return startWorker<FinaliseJob>(context, QUEUES.finalise, 2, (job, _token, signal) =>

@@ -24,11 +24,17 @@ export async function raiseCancel(deps: BatchDeps, id: string, signal?: AbortSig
   const key = redisKeys.batch(id);
   await deps.redis.hsetnx(key, 'cancel_requested_at', unixNow());
   const since = Number(await deps.redis.hget(key, 'cancel_requested_at'));
-  await deps.store.create(
-    objectKeys.cancel(id),
-    JSON.stringify({ cancel_requested_at: since }) + '\n',
-    signal,
-  );
+  await wishCancel(deps, id, since, signal);
+}
+
+/** Writes the wish to S3 alone, where a batch finds it that is still being made. */
+export async function wishCancel(
+  { store }: Pick<BatchDeps, 'store'>,
+  id: string,
+  since = unixNow(),
+  signal?: AbortSignal,
+): Promise<void> {
+  await store.create(objectKeys.cancel(id), JSON.stringify({ cancel_requested_at: since }) + '\n', signal);
 }
 
 /** When cancelling was asked for, as S3 knows it. */

@@ -27,7 +27,7 @@ export function lifecycleRules(
   }
   const prefix = s3Prefix === '' ? '' : `${s3Prefix}/`;
   const expire = (folder: string, Days: number) => ({
-    ID: `longhaul-${folder}`,
+    ID: `longhaul-${folder.replace('/', '-')}`,
     Status: 'Enabled',
     Filter: { Prefix: `${prefix}${folder}/` },
     Expiration: { Days },
@@ -38,6 +38,11 @@ export function lifecycleRules(
       expire('dead', batchDays),
       expire('idempotency', batchDays),
       expire('documents', documentDays),
+      expire('gateway/content', batchDays),
+      expire('gateway/files', batchDays),
+      expire('gateway/batches', batchDays),
+      expire('gateway/failures', batchDays),
+      expire('gateway/claims', batchDays),
       expire('probe', 1),
       {
         ID: 'longhaul-uploads',

@@ -26,6 +26,12 @@ const examples: Readonly<Record<string, string>> = {
   'longhaul aggregator': 'longhaul aggregator --log-level debug',
   'longhaul dashboard': 'longhaul dashboard --dashboard-port 8080',
   'longhaul dashboard password': 'longhaul dashboard password < password.txt',
+  'longhaul gateway':
+    'longhaul gateway --gateway-host 0.0.0.0 --gateway-tls-cert cert.pem --gateway-tls-key key.pem',
+  'longhaul gateway key': 'longhaul gateway key add search-team',
+  'longhaul gateway key add': 'longhaul gateway key add search-team --batches 20',
+  'longhaul gateway key list': 'longhaul gateway key list --json',
+  'longhaul gateway key revoke': 'longhaul gateway key revoke key_0123456789abcdef',
   'longhaul engine': 'longhaul engine info',
   'longhaul engine info': 'longhaul engine info --json',
   'longhaul engine check': 'longhaul engine check test/cases --method ring',

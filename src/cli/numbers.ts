@@ -6,6 +6,12 @@ export function wholeNumber(text: string): number {
   return Number(text);
 }
 
+/** Up to a petabyte. */
+export function wholeBytes(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('must be a whole number of bytes');
+  return Number(text);
+}
+
 export function wholePriority(text: string): number {
   if (!/^-?\d{1,3}$/.test(text) || Math.abs(Number(text)) > 100) {
     throw new InvalidArgumentError('must be a whole number from -100 to 100');

@@ -12,6 +12,7 @@ import { doctorCommand } from './doctor.js';
 import { engineCommand } from './engine-check.js';
 import { addExamples } from './examples.js';
 import { evalCommand } from './eval.js';
+import { gatewayCommand } from './gateway.js';
 import { headsCommand } from './heads.js';
 import { localCommand } from './local.js';
 import { resultsCommand } from './results.js';
@@ -54,6 +55,7 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
     workerCommand(),
     aggregatorCommand(),
     dashboardCommand(),
+    gatewayCommand(),
     engineCommand(),
     benchCommand(),
     evalCommand(),

@@ -99,6 +99,17 @@ const schema = z.strictObject({
     .optional(),
   /** Under which people reach it, when that is not its own address: behind a proxy with TLS. */
   dashboardUrl: z.url({ protocol: /^https?$/ }).optional(),
+  gatewayHost: z.string().min(1).default('127.0.0.1'),
+  gatewayPort: port.default(7080),
+  /** PEM files; both or none. Without them the gateway speaks plain HTTP. */
+  gatewayTlsCert: z.string().min(1).optional(),
+  gatewayTlsKey: z.string().min(1).optional(),
+  /** Bytes of one uploaded file. */
+  gatewayFileMaxBytes: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(512 * 1024 ** 2),
   /** For tests: where this process stops or dies (test-points.ts). */
   testPoint: testPointSetting.optional(),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),

@@ -4,7 +4,7 @@
  * Redis (the queue prefix and the batch keys share one hash tag, each cohort has its own, so that
  * multi-key scripts work on Redis Cluster):
  *
- *   {longhaul}:documents, :outcomes, :finalise   BullMQ queues
+ *   {longhaul}:documents, :outcomes, :finalise, :validate   BullMQ queues
  *   {longhaul}:batch:<id>                        hash: created_at, total, cancel_requested_at, counts
  *   {longhaul}:batch:<id>:outcomes               hash: ordinal -> outcome status
  *   {longhaul}:batches                           sorted set: batch id by creation time
@@ -14,6 +14,7 @@
  *   {longhaul}:cohorts                           sorted set: cohort name by when it last wrote its state
  *   {longhaul}:activity:<seconds>:<start>        hash: what was committed in that stretch of time, for people
  *   {longhaul}:incarnation                       drawn by the first reconciler; another value: Redis was emptied
+ *   {longhaul}:gateway:<what>:<owner>:<stretch>  counter: what an owner's keys took in that stretch of time
  *   {cohort:<name>}:...                          one cohort's forming, heartbeats and control stream
  *
  * S3, below the configured prefix:
@@ -28,12 +29,27 @@
  *   batches/<id>/output.jsonl, error.jsonl, _SUCCESS
  *   idempotency/<sha256 of the key>.json         which batch a key of the person's stands for, If-None-Match: *
  *   dead/<id>/<index>.json                       what a work item did to the cohorts that it ended
+ *
+ * and of the gateway, where an owner is the name of an API key:
+ *
+ *   gateway/keys/<sha256 of the key>.json        whose it is, and its limits
+ *   gateway/content/<owner>/<id>                 an uploaded file's bytes
+ *   gateway/files/<owner>/<id>.json              what is known of a file, uploaded or made by a batch
+ *   gateway/batches/<owner>/<id>.json            what was asked for
+ *   gateway/pending/<owner>/<id>                 a batch whose file is not looked at yet, written before it
+ *   gateway/failures/<owner>/<id>.json           why its file was refused
+ *   gateway/claims/<owner>/<sha256>.json         what an Idempotency-Key stands for, If-None-Match: *
  */
 import { createHash } from 'node:crypto';
 
 /** BullMQ's `prefix`: keys become `{longhaul}:<queue>:...`. */
 export const QUEUE_PREFIX = '{longhaul}';
-export const QUEUES = { documents: 'documents', outcomes: 'outcomes', finalise: 'finalise' } as const;
+export const QUEUES = {
+  documents: 'documents',
+  outcomes: 'outcomes',
+  finalise: 'finalise',
+  validate: 'validate',
+} as const;
 
 export const redisKeys = {
   batch: (id: string) => `${QUEUE_PREFIX}:batch:${id}`,
@@ -45,6 +61,8 @@ export const redisKeys = {
   activity: (seconds: number, start: number) => `${QUEUE_PREFIX}:activity:${seconds}:${start}`,
   reconciler: () => `${QUEUE_PREFIX}:reconciler`,
   incarnation: () => `${QUEUE_PREFIX}:incarnation`,
+  gatewayCount: (what: string, owner: string, stretch: number) =>
+    `${QUEUE_PREFIX}:gateway:${what}:${owner}:${stretch}`,
 } as const;
 
 export const cohortKeys = (name: string) => {
@@ -97,4 +115,21 @@ export const objectKeys = {
   dead: () => 'dead/',
   deadOf: (batch: string) => `dead/${batch}/`,
   deadItem: (batch: string, index: number) => `dead/${batch}/${index}.json`,
+} as const;
+
+/** Of the gateway; `owner` and ids are checked before they come here. */
+export const gatewayKeys = {
+  keys: () => 'gateway/keys/',
+  key: (sha256: string) => `gateway/keys/${sha256}.json`,
+  content: (owner: string, id: string) => `gateway/content/${owner}/${id}`,
+  files: (owner: string) => `gateway/files/${owner}/`,
+  file: (owner: string, id: string) => `gateway/files/${owner}/${id}.json`,
+  batches: (owner: string) => `gateway/batches/${owner}/`,
+  batch: (owner: string, id: string) => `gateway/batches/${owner}/${id}.json`,
+  allPending: () => 'gateway/pending/',
+  pending: (owner: string, id: string) => `gateway/pending/${owner}/${id}`,
+  failures: (owner: string) => `gateway/failures/${owner}/`,
+  failure: (owner: string, id: string) => `gateway/failures/${owner}/${id}.json`,
+  claim: (owner: string, kind: string, key: string) =>
+    `gateway/claims/${owner}/${createHash('sha256').update(`${kind} ${key}`).digest('hex')}.json`,
 } as const;

@@ -7,6 +7,7 @@ import {
   PutObjectCommand,
   S3Client,
   S3ServiceException,
+  type ListObjectsV2CommandInput,
   type ListObjectsV2CommandOutput,
   DeleteObjectCommand,
 } from '@aws-sdk/client-s3';
@@ -160,16 +161,17 @@ export class ObjectStore {
     return false;
   }
 
-  /** Keys below a prefix, in byte order, without the configured prefix. */
-  async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<string> {
-    for await (const { Contents } of this.pages(prefix, undefined, signal)) {
+  /** Keys below a prefix, in byte order, without the configured prefix; those behind `after` alone. */
+  async *list(prefix: string, signal?: AbortSignal, after?: string): AsyncGenerator<string> {
+    const StartAfter = after === undefined ? undefined : this.prefix + after;
+    for await (const { Contents } of this.pages(prefix, { StartAfter }, signal)) {
       for (const { Key } of Contents ?? []) if (Key !== undefined) yield Key.slice(this.prefix.length);
     }
   }
 
   /** The names directly below a prefix that end in `/`: `batches/` -> ids. */
   async *listFolders(prefix: string, signal?: AbortSignal): AsyncGenerator<string> {
-    for await (const { CommonPrefixes } of this.pages(prefix, '/', signal)) {
+    for await (const { CommonPrefixes } of this.pages(prefix, { Delimiter: '/' }, signal)) {
       for (const { Prefix } of CommonPrefixes ?? []) {
         if (Prefix !== undefined) yield Prefix.slice((this.prefix + prefix).length, -1);
       }
@@ -237,10 +239,10 @@ export class ObjectStore {
 
   private async *pages(
     prefix: string,
-    Delimiter: string | undefined,
+    how: Pick<ListObjectsV2CommandInput, 'Delimiter' | 'StartAfter'>,
     signal?: AbortSignal,
   ): AsyncGenerator<ListObjectsV2CommandOutput> {
-    const query = { Bucket: this.bucket, Prefix: this.prefix + prefix, Delimiter };
+    const query = { Bucket: this.bucket, Prefix: this.prefix + prefix, ...how };
     let ContinuationToken: string | undefined;
     do {
       const command = new ListObjectsV2Command({ ...query, ContinuationToken });

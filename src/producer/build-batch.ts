@@ -22,6 +22,8 @@ export interface BatchFacts {
   digests: ModelDigests;
   /** Seconds after its creation at which waiting work items end as expired. */
   windowSeconds?: number;
+  /** Unix seconds; instead of `windowSeconds`. */
+  expiresAt?: number;
   priority?: number;
 }
 
@@ -36,7 +38,7 @@ export interface BatchPlan {
 export async function planBatch(
   spool: Spool,
   resolved: readonly Resolved[],
-  { file, options, digests, windowSeconds, priority }: BatchFacts,
+  { file, options, digests, windowSeconds, expiresAt, priority }: BatchFacts,
 ): Promise<BatchPlan> {
   const plan = planItems(
     resolved.map(({ request, document }) => ({ ...request, documentSha256: document.sha256 })),
@@ -91,7 +93,7 @@ export async function planBatch(
   };
   const content = digest.hex();
   const created_at = Math.floor(Date.now() / 1000);
-  const expires_at = windowSeconds === undefined ? null : created_at + windowSeconds;
+  const expires_at = expiresAt ?? (windowSeconds === undefined ? null : created_at + windowSeconds);
 
   function draft(batch_id: string): BatchDraft {
     const header: ManifestHeader = {

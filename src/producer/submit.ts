@@ -29,10 +29,14 @@ export interface SubmitInput {
   options: ChosenOptions;
   /** Draws a random id: another batch, whatever was submitted before. */
   isNew?: boolean;
+  /** The batch's id, drawn by whoever promised it before the file was looked at. */
+  id?: string;
   /** The same key with the same content is the same batch, also with `isNew`; with other content it is an error. */
   idempotencyKey?: string;
   /** Completion window: what still waits this long after the batch's creation ends as expired. */
   windowSeconds?: number;
+  /** Unix seconds: the end of a window that began before the batch's creation; instead of `windowSeconds`. */
+  expiresAt?: number;
   /** -100 to 100, higher runs first; default 0. */
   priority?: number;
   /** Accepts documents that the model cannot hold; their requests end as errors. */
@@ -75,7 +79,7 @@ export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submi
 }
 
 async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput): Promise<Submitted> {
-  const { file, policy, modelDir, priority, windowSeconds, signal } = input;
+  const { file, policy, modelDir, priority, windowSeconds, expiresAt, signal } = input;
   const [model, roles] = await Promise.all([modelName(modelDir), takesRoles(modelDir)]);
   const parsed = await parseInput(file, spool, { model, roles, policy, signal });
   await input.onParsed?.();
@@ -120,7 +124,8 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
     longestQuery: requests.reduce((most, { longestQuery }) => Math.max(most, longestQuery), 0),
     hasRetainingHeads,
   });
-  const plan = await planBatch(spool, resolved, { file, options, digests, windowSeconds, priority });
+  const facts = { file, options, digests, windowSeconds, expiresAt, priority };
+  const plan = await planBatch(spool, resolved, facts);
   const id = await chooseId(deps, input, plan.content);
   const { created, header } = await createBatchFrom(deps, plan.draft(id), {
     onProgress: input.onItems,
@@ -140,9 +145,10 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
 
 async function chooseId(
   deps: BatchDeps,
-  { isNew, idempotencyKey, signal }: SubmitInput,
+  { id, isNew, idempotencyKey, signal }: SubmitInput,
   content: string,
 ): Promise<string> {
+  if (id !== undefined) return id;
   const own = batchId(isNew === true ? undefined : { content });
   return idempotencyKey === undefined
     ? own

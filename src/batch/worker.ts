@@ -1,7 +1,18 @@
 import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from 'bullmq';
+import type { Redis } from 'ioredis';
+import type { Config } from '../platform/config.js';
 import { describeError } from '../platform/errors.js';
 import { QUEUE_PREFIX } from '../platform/keys.js';
-import type { AggregatorContext } from './context.js';
+import type { Logger } from '../platform/logger.js';
+
+export interface WorkerContext {
+  config: Pick<Config, 'timings'>;
+  logger: Logger;
+  /** The client that BullMQ's workers use: it waits for Redis as long as it takes. */
+  connection: Redis;
+  /** Aborted when a drain has taken too long: work under way is given back. */
+  giveUp: AbortSignal;
+}
 
 /**
  * A worker whose jobs do not fail: whatever goes wrong (S3 away for a night, Redis for a minute) is
@@ -9,7 +20,7 @@ import type { AggregatorContext } from './context.js';
  * no longer exists ends its jobs.
  */
 export function startWorker<T>(
-  context: AggregatorContext,
+  context: WorkerContext,
   queue: string,
   concurrency: number,
   process: (job: Job<T>, token: string, signal: AbortSignal) => Promise<void>,
