@@ -18,7 +18,7 @@ help:
 	@echo "make bench       benchmarks of the CPU backend and of submit"
 	@echo "make cuda        the CUDA backend (needs nvcc; no GPU)"
 	@echo "make test-gpu    kernels, cases, NCCL, then the pipeline, on a machine with two H100 or H200: TESTS=, ROUNDS=, ONE_GPU=1"
-	@echo "make docs        docs/cli.md and docs/errors.md, from the code"
+	@echo "make docs        docs/cli.md, docs/errors.md and docs/openapi.json, from the code"
 	@echo "make clean       removes build outputs; keeps .longhaul/ and node_modules/"
 
 # Packages, redis-server and a compiler: installs what is missing and names what cannot be had.
@@ -105,7 +105,7 @@ test-gpu:
 
 # What is made from the code itself; a unit test says when it is out of date.
 docs: setup
-	@npx vitest run --project unit test/unit/cli-program.test.ts test/unit/docs.test.ts -u
+	@npx vitest run --project unit test/unit/cli-program.test.ts test/unit/docs.test.ts test/unit/gateway.test.ts -u
 
 clean:
 	rm -rf build dist coverage

@@ -55,6 +55,11 @@ export async function buildApp(context: GatewayContext): Promise<FastifyInstance
     request.apiKey = await authenticate(context, request);
     void reply.headers(await countRequest(context.redis, request.apiKey));
   });
+  app.addHook('onSend', (_request, reply, _payload, done) => {
+    // A connection that is kept alive would keep a drain waiting.
+    if (context.signal.aborted) void reply.header('connection', 'close');
+    done();
+  });
   app.addHook('onResponse', (request, reply, done) => {
     const { method, id } = request;
     const url = request.routeOptions.url ?? 'unknown';
