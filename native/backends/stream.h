@@ -12,6 +12,8 @@ class Stream {
   virtual void* handle() = 0;
   /// What is enqueued here from now on starts after the backend's ops so far.
   virtual void follow() = 0;
+  /// The backend's ops from now on start after what is enqueued here so far.
+  virtual void precede() = 0;
   /// Whether everything enqueued here is done; never waits. Throws what it failed with.
   virtual bool done() = 0;
 };

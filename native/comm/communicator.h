@@ -42,8 +42,12 @@ class Communicator {
   virtual std::string kind() const = 0;
   /// True when send and receive pointers are device memory (nccl), false for host memory. Collectives of
   /// device memory see the results of the backend's ops so far, and are only enqueued, one behind the
-  /// other: `finish` waits. What depends on them, or must not hang with them, is enqueued after it.
+  /// other: `finish` waits. What depends on them, or must not hang with them, is enqueued after it
+  /// or after `precede`.
   virtual bool device_memory() const = 0;
+  /// The backend's ops from now on follow the collectives so far, without anybody waiting here. Until `finish`
+  /// has returned, waiting for the backend is waiting for the other ranks, without a deadline.
+  virtual void precede() {}
   /// Returns when the collectives so far are done; those of host memory are done when they return.
   virtual void finish(Deadline deadline) { static_cast<void>(deadline); }
   /// The same ranks' communicator for host memory.

@@ -101,6 +101,11 @@ class Nccl final : public Communicator {
     });
   }
 
+  void precede() override {
+    if (failure_) throw CommError(*failure_);
+    stream_->precede();
+  }
+
   void finish(Deadline deadline) override {
     wait(deadline, [&] { return stream_->done(); });
   }

@@ -143,6 +143,7 @@ void Decode::run_layers(std::span<const uint32_t> tokens) {
       backend_.download_float(rows_of(backend_, x_.view, rows - 1, 1), hidden.data());
     }
   }
+  exchange_.finish();
 }
 
 /// Attention of q_ over this rank's keys, merged over all ranks into merged_.
@@ -163,7 +164,10 @@ void Decode::attend(int64_t layer, int64_t rows) {
   std::byte* own = static_cast<std::byte*>(parts_->data()) + part.total * static_cast<size_t>(exchange_.rank());
   backend_.attention(q, segments, heads_, {own, rows, wide_, wide_}, reinterpret_cast<float*>(own + part.lse_at));
   if (traced) record_lse(control_.trace->query_lse, own + part.lse_at, rows);
-  exchange_.gather(own, parts_->data(), std::vector<size_t>(static_cast<size_t>(exchange_.size()), part.total));
+  // Ops of one row neither allocate nor try ways of computing, and so do not wait for the device.
+  const std::vector<size_t> bytes(static_cast<size_t>(exchange_.size()), part.total);
+  if (rows == 1 && !traced) exchange_.gather_ahead(own, parts_->data(), bytes);
+  else exchange_.gather(own, parts_->data(), bytes);
   merge(rows);
   if (traced) record_lse(control_.trace->query_merged_lse, merged_lse_->data(), rows);
 }

@@ -38,6 +38,14 @@ void Exchange::gather(const void* send, void* receive, std::span<const size_t> b
   backend_.synchronize();  // the staging buffer is used again by the next call
 }
 
+void Exchange::gather_ahead(const void* send, void* receive, std::span<const size_t> bytes) {
+  if (!direct() || !communicator_.device_memory()) return gather(send, receive, bytes);
+  communicator_.all_gather(send, receive, bytes, deadline());
+  communicator_.precede();
+}
+
+void Exchange::finish() { communicator_.finish(deadline()); }
+
 Exchange::Pending Exchange::start_gather(const void* send, void* receive, std::vector<size_t> bytes) {
   const auto self = static_cast<size_t>(rank());
   const size_t total = std::accumulate(bytes.begin(), bytes.end(), size_t{0});

@@ -1,6 +1,7 @@
 // Collectives between backends: joins what a communicator wants (host or device memory) and what a
-// backend has, through host buffers only where the two differ. Nothing of a backend is ever enqueued
-// behind a collective that has not ended, so that waiting for a backend never waits for a dead rank.
+// backend has, through host buffers only where the two differ. But for `gather_ahead`, nothing of a
+// backend is enqueued behind a collective that has not ended, so that waiting for a backend never
+// waits for a dead rank.
 #pragma once
 
 #include <chrono>
@@ -32,6 +33,13 @@ class Exchange {
   /// All-gather of backend memory: bytes[r] of rank r, in rank order. `send` holds bytes[rank()]
   /// bytes and may lie in its place inside `receive`. Throws CommError.
   void gather(const void* send, void* receive, std::span<const size_t> bytes);
+
+  /// As `gather`, but the communicator need not be through when it returns: the backend's next ops follow it
+  /// by themselves. Nothing may wait for the backend until `finish`.
+  void gather_ahead(const void* send, void* receive, std::span<const size_t> bytes);
+
+  /// Waits, with a deadline, for what `gather_ahead` began. Throws CommError.
+  void finish();
 
   /// send_bytes[r] bytes of backend memory go to rank r, receive_bytes[r] come from it; both dense
   /// and in rank order. Throws CommError.

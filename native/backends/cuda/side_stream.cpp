@@ -10,11 +10,13 @@ SideStream::SideStream(DevicePtr device) : device_(std::move(device)) {
   check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "reading the GPU's stream priorities");
   // A collective needs few multiprocessors, and needs them before attention has taken them all.
   check(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, greatest), "making a stream");
-  check(cudaEventCreateWithFlags(&reached_, cudaEventDisableTiming), "making an event");
+  for (cudaEvent_t* event : {&reached_, &here_})
+    check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "making an event");
 }
 
 SideStream::~SideStream() {
-  if (reached_) cudaEventDestroy(reached_);
+  for (const cudaEvent_t event : {reached_, here_})
+    if (event) cudaEventDestroy(event);
   if (stream_) cudaStreamDestroy(stream_);  // does not wait: a collective whose peer died never ends
 }
 
@@ -27,6 +29,12 @@ void SideStream::follow() {
   device_->use();
   check(cudaEventRecord(reached_, device_->stream()), "marking the work enqueued so far");
   check(cudaStreamWaitEvent(stream_, reached_, 0), "ordering a collective behind the work enqueued so far");
+}
+
+void SideStream::precede() {
+  device_->use();
+  check(cudaEventRecord(here_, stream_), "marking the collectives so far");
+  check(cudaStreamWaitEvent(device_->stream(), here_, 0), "ordering work behind a collective");
 }
 
 bool SideStream::done() {

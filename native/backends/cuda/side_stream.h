@@ -14,12 +14,14 @@ class SideStream final : public Stream {
 
   void* handle() override;
   void follow() override;
+  void precede() override;
   bool done() override;
 
  private:
   DevicePtr device_;
   cudaStream_t stream_ = nullptr;
   cudaEvent_t reached_ = nullptr;  // how far the backend's stream had come
+  cudaEvent_t here_ = nullptr;     // how far this one had come
 };
 
 }  // namespace longhaul::cuda

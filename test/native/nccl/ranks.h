@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "backends/load/cuda_library.h"
@@ -29,6 +30,9 @@ class TestStream final : public Stream {
  public:
   void* handle() override { return &stream_; }
   void follow() override {}
+  void precede() override {  // this device's ops are over when they return
+    while (!stream_.idle()) std::this_thread::yield();
+  }
   bool done() override { return stream_.idle(); }
 
  private:
