@@ -7,11 +7,11 @@
 
 namespace bench {
 
-std::shared_ptr<Model> random_model(const std::shared_ptr<Backend>& backend, bool heads) {
+std::shared_ptr<Model> random_model(const std::shared_ptr<Backend>& backend, bool heads, int layers) {
   auto model = std::make_shared<Model>();
   model->backend = backend;
   Config& config = model->config;
-  config = {"LlamaForCausalLM", 4096, 14336, 32, {32, 8, 128}, 128256, 1 << 20, 1e-5f, {}, false};
+  config = {"LlamaForCausalLM", 4096, 14336, layers, {32, 8, 128}, 128256, 1 << 20, 1e-5f, {}, false};
   for (int i = 0; i < 64; ++i) config.rope.inverse_frequencies.push_back(std::pow(500000.0, -i / 64.0));
   std::vector<uint16_t> bits(static_cast<size_t>(128256) * 4096);  // as large as the largest weight
   uint64_t seed = 1;

@@ -71,13 +71,11 @@ class ThreadCommunicator : public Communicator {
     hub_->changed.notify_all();
   }
 
- private:
-  void leave() noexcept {
-    const std::lock_guard lock(hub_->mutex);
-    if (hub_->lost < 0) hub_->lost = rank_;
-    hub_->changed.notify_all();
-  }
+ protected:
+  const std::byte* peer(size_t r) const { return hub_->sends[r]; }
+  std::span<const size_t> sizes_of(size_t r) const { return hub_->sizes[r]; }
 
+  /// Publishes what this rank sends, runs `copy` when all have, and returns when all have copied.
   void exchange(const void* send, std::span<const size_t> sizes, Deadline deadline, const std::function<void()>& copy) {
     {
       const std::lock_guard lock(hub_->mutex);
@@ -88,6 +86,13 @@ class ThreadCommunicator : public Communicator {
     barrier(deadline);
     copy();
     barrier(deadline);
+  }
+
+ private:
+  void leave() noexcept {
+    const std::lock_guard lock(hub_->mutex);
+    if (hub_->lost < 0) hub_->lost = rank_;
+    hub_->changed.notify_all();
   }
 
   void throw_if_broken() {

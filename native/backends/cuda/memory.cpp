@@ -10,15 +10,6 @@ namespace {
 /// Freed memory up to this much stays with the process, so that a question does not wait for the driver.
 constexpr uint64_t kKept = 256 << 20;
 
-/// Makes it the thread's GPU. Every change goes through here, so that the usual case asks the driver nothing.
-cudaError_t choose(int index) noexcept {
-  thread_local int current = -1;
-  if (current == index) return cudaSuccess;
-  const cudaError_t status = cudaSetDevice(index);
-  if (status == cudaSuccess) current = index;
-  return status;
-}
-
 }  // namespace
 
 Device::Device(int index) : index_(index) {
@@ -39,12 +30,13 @@ Device::Device(int index) : index_(index) {
 }
 
 Device::~Device() {
-  choose(index_);
+  cudaSetDevice(index_);
   if (stream_) cudaStreamSynchronize(stream_), cudaStreamDestroy(stream_);
   if (pool_) cudaMemPoolDestroy(pool_);
 }
 
-void Device::use() const { check(choose(index_), "choosing the GPU"); }
+// Asked every time: another part of this process (NCCL, a second copy of this library) may have chosen another GPU.
+void Device::use() const { check(cudaSetDevice(index_), "choosing the GPU"); }
 
 void* Device::allocate(size_t bytes) {
   use();
@@ -64,7 +56,7 @@ void* Device::allocate(size_t bytes) {
 }
 
 void Device::release(void* data) noexcept {
-  choose(index_);
+  cudaSetDevice(index_);
   cudaFreeAsync(data, stream_);
 }
 
