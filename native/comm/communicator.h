@@ -45,9 +45,11 @@ class Communicator {
   /// other: `finish` waits. What depends on them, or must not hang with them, is enqueued after it
   /// or after `precede`.
   virtual bool device_memory() const = 0;
-  /// The backend's ops from now on follow the collectives so far, without anybody waiting here. Until `finish`
+  /// The backend's ops from now on follow the collectives so far, without anybody waiting here. Until `drain`
   /// has returned, waiting for the backend is waiting for the other ranks, without a deadline.
   virtual void precede() {}
+  /// As `finish`, for the backend's ops so far as well: a replayed recording may hold collectives.
+  virtual void drain(Deadline deadline) { static_cast<void>(deadline); }
   /// Returns when the collectives so far are done; those of host memory are done when they return.
   virtual void finish(Deadline deadline) { static_cast<void>(deadline); }
   /// The same ranks' communicator for host memory.

@@ -106,6 +106,12 @@ class Nccl final : public Communicator {
     stream_->precede();
   }
 
+  void drain(Deadline deadline) override {
+    if (failure_) throw CommError(*failure_);
+    stream_->follow();
+    finish(deadline);
+  }
+
   void finish(Deadline deadline) override {
     wait(deadline, [&] { return stream_->done(); });
   }

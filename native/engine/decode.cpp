@@ -36,15 +36,14 @@ class Decode {
   const DecodeRequest& request_;
   Control& control_;
   const Heads& heads_;
-  const bool stores_;         // the last rank keeps the new tokens' keys and values
+  const bool last_;           // of the ranks: it attends to the new tokens as well
   const int64_t kv_columns_;  // NK*D
   const int64_t wide_;        // NQ*D
   int64_t done_ = 0;          // tokens after the document that earlier steps have run
 
   Sampler sampler_;
   Forward forward_;
-  Tail tail_;                 // the last rank's
-  OwnedKeyValues scratch_;    // [L, NK*D] twice, on the other ranks, who compute and drop them
+  Tail tail_;                 // on every rank, so that all record their steps alike; the last one reads it
   Rows x_;                    // [L, C]
   Rows q_;                    // [L, NQ*D]
   Rows merged_;               // [L, NQ*D]
@@ -54,7 +53,7 @@ class Decode {
   BufferPtr merged_lse_;      // [L, NQ] float32
   std::vector<float> logits_;  // [V], host, rank 0
 
-  std::unique_ptr<Backend::Recording> recording_;  // of a step of one token, where no other rank takes part
+  std::unique_ptr<Backend::Recording> recording_;  // of a step of one token
   size_t recorded_pieces_ = 0;                     // of the tail, when it was made
 };
 
@@ -70,14 +69,13 @@ struct PartSize {
 Decode::Decode(const Model& model, Exchange& exchange, const Document& document, const DecodeRequest& request,
                Control& control)
     : model_(model), backend_(*model.backend), exchange_(exchange), document_(document), request_(request),
-      control_(control), heads_(model.config.heads), stores_(exchange.rank() + 1 == exchange.size()),
+      control_(control), heads_(model.config.heads), last_(exchange.rank() + 1 == exchange.size()),
       kv_columns_(heads_.key_value * heads_.dimension), wide_(heads_.query * heads_.dimension),
       sampler_(request.temperature, request.seed),
       forward_(model, std::min(kChunkRows, static_cast<int64_t>(request.query.size()))),
       tail_(backend_, model.config.layers, kv_columns_) {
   const auto rows = static_cast<int64_t>(request.query.size());
   const int64_t ranks = exchange.size();
-  if (!stores_) scratch_ = allocate_key_values(backend_, rows, kv_columns_);
   x_ = allocate_rows(backend_, rows, model.config.hidden);
   q_ = allocate_rows(backend_, rows, wide_);
   merged_ = allocate_rows(backend_, rows, wide_);
@@ -106,8 +104,8 @@ DecodeResult Decode::run() {
 
 /// Runs tokens [T] at the next positions; x_ then holds their last hidden states.
 void Decode::step(std::span<const uint32_t> tokens) {
-  if (stores_) tail_.extend(static_cast<int64_t>(tokens.size()));
-  if (exchange_.size() > 1 || tokens.size() > 1 || control_.trace) {
+  tail_.extend(static_cast<int64_t>(tokens.size()));
+  if (tokens.size() > 1 || control_.trace || !exchange_.recordable()) {
     run_layers(tokens);
   } else {
     const Backend::Step now{tokens[0], static_cast<int32_t>(document_.tokens + done_), static_cast<int32_t>(tail_.used())};
@@ -119,6 +117,7 @@ void Decode::step(std::span<const uint32_t> tokens) {
       recorded_pieces_ = tail_.pieces();
     }
   }
+  exchange_.drain();
   done_ += static_cast<int64_t>(tokens.size());
 }
 
@@ -128,7 +127,7 @@ void Decode::run_layers(std::span<const uint32_t> tokens) {
   backend_.embed(model_.embedding, tokens, rows_of(backend_, x_.view, 0, rows));
   for (int64_t i = 0; i < model_.config.layers; ++i) {
     const Layer& layer = model_.layers[static_cast<size_t>(i)];
-    const KeyValues kv = stores_ ? tail_.newest(i) : scratch_.view();
+    const KeyValues kv = tail_.newest(i);
     for_chunks(rows, kChunkRows, [&](int64_t first, int64_t count) {
       forward_.project(layer, rows_of(backend_, x_.view, first, count), position + first,
                        rows_of(backend_, q_.view, first, count),
@@ -143,14 +142,13 @@ void Decode::run_layers(std::span<const uint32_t> tokens) {
       backend_.download_float(rows_of(backend_, x_.view, rows - 1, 1), hidden.data());
     }
   }
-  exchange_.finish();
 }
 
 /// Attention of q_ over this rank's keys, merged over all ranks into merged_.
 void Decode::attend(int64_t layer, int64_t rows) {
   std::vector<Segment> segments;
   if (document_.rows > 0) segments.push_back({document_.cache[static_cast<size_t>(layer)].view(), false});
-  if (stores_) tail_.append_segments(layer, segments);
+  if (last_) tail_.append_segments(layer, segments);
   const Matrix q = rows_of(backend_, q_.view, 0, rows);
   const bool traced = control_.trace && done_ == 0;
   if (exchange_.size() == 1) {

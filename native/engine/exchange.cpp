@@ -44,7 +44,7 @@ void Exchange::gather_ahead(const void* send, void* receive, std::span<const siz
   communicator_.precede();
 }
 
-void Exchange::finish() { communicator_.finish(deadline()); }
+void Exchange::drain() { communicator_.drain(deadline()); }
 
 Exchange::Pending Exchange::start_gather(const void* send, void* receive, std::vector<size_t> bytes) {
   const auto self = static_cast<size_t>(rank());

@@ -35,11 +35,15 @@ class Exchange {
   void gather(const void* send, void* receive, std::span<const size_t> bytes);
 
   /// As `gather`, but the communicator need not be through when it returns: the backend's next ops follow it
-  /// by themselves. Nothing may wait for the backend until `finish`.
+  /// by themselves. Nothing may wait for the backend until `drain`.
   void gather_ahead(const void* send, void* receive, std::span<const size_t> bytes);
 
-  /// Waits, with a deadline, for what `gather_ahead` began. Throws CommError.
-  void finish();
+  /// Waits, with a deadline, for what `gather_ahead` began and for the backend's ops so far, replayed ones too.
+  /// Throws CommError.
+  void drain();
+
+  /// Whether a step that exchanges by `gather_ahead` alone can be recorded, and replayed on all ranks together.
+  bool recordable() const { return size() == 1 || (direct() && communicator_.device_memory()); }
 
   /// send_bytes[r] bytes of backend memory go to rank r, receive_bytes[r] come from it; both dense
   /// and in rank order. Throws CommError.
