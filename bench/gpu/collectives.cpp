@@ -1,8 +1,6 @@
 // Collectives between GPUs by NCCL, as the methods use them: seconds by bytes.
 #include <cstdio>
 
-#include "comm/choose.h"
-#include "comm/tcp.h"
 #include "ops.h"
 #include "timing.h"
 #include "ways.h"
@@ -10,26 +8,21 @@
 namespace bench {
 
 void collectives(const std::function<std::shared_ptr<Backend>(int)>& gpu, int ranks) {
-  std::vector<std::unique_ptr<TcpListener>> listeners;
-  std::vector<std::string> peers;
-  for (int r = 0; r < ranks; ++r) {
-    listeners.push_back(std::make_unique<TcpListener>("127.0.0.1"));
-    peers.push_back("127.0.0.1:" + std::to_string(listeners.back()->port()));
-  }
+  std::vector<std::shared_ptr<Backend>> backends;
+  for (int r = 0; r < ranks; ++r) backends.push_back(gpu(r));
+  const auto communicators = connect_nccl_ranks(backends);
   on_ranks(ranks, [&](int rank) {
-    const auto r = static_cast<size_t>(rank);
+    Backend& backend = *backends[static_cast<size_t>(rank)];
+    Communicator& c = *communicators[static_cast<size_t>(rank)];
     const auto deadline = [] { return Clock::now() + std::chrono::seconds(60); };
-    const auto backend = gpu(rank);
-    const auto c = choose_communicator(connect_tcp(*listeners[r], rank, peers, "bench", deadline()), *backend,
-                                       {CommChoice::Nccl, ""}, deadline());
     const auto time = [&](const char* name, size_t bytes, const std::function<void()>& call) {
       std::vector<double> seconds;
       for (int i = 0; i < 25; ++i) {
         int32_t together = 0;
-        c->host().broadcast(&together, sizeof together, 0, deadline());
+        c.host().broadcast(&together, sizeof together, 0, deadline());
         const double start = now();
         call();
-        c->finish(deadline());
+        c.finish(deadline());
         if (i >= 5) seconds.push_back(now() - start);
       }
       if (rank == 0)
@@ -37,11 +30,11 @@ void collectives(const std::function<std::shared_ptr<Backend>(int)>& gpu, int ra
     };
     for (const size_t bytes : {size_t{16} << 10, size_t{1} << 20, size_t{8} << 20, size_t{32} << 20, size_t{256} << 20}) {
       const auto all = static_cast<size_t>(ranks);
-      const BufferPtr from = backend->allocate(all * bytes), to = backend->allocate(all * bytes);
+      const BufferPtr from = backend.allocate(all * bytes), to = backend.allocate(all * bytes);
       const std::vector<size_t> each(all, bytes);
-      time("all_gather", bytes, [&] { c->all_gather(from->data(), to->data(), each, deadline()); });
-      time("all_to_all", bytes, [&] { c->all_to_all(from->data(), each, to->data(), each, deadline()); });
-      time("ring_exchange", bytes, [&] { c->ring_exchange(from->data(), bytes, to->data(), bytes, deadline()); });
+      time("all_gather", bytes, [&] { c.all_gather(from->data(), to->data(), each, deadline()); });
+      time("all_to_all", bytes, [&] { c.all_to_all(from->data(), each, to->data(), each, deadline()); });
+      time("ring_exchange", bytes, [&] { c.ring_exchange(from->data(), bytes, to->data(), bytes, deadline()); });
     }
   });
 }

@@ -1,5 +1,4 @@
 // All methods at one document length, a rank per GPU by NCCL, beside `full` on one GPU: JSON lines, with phases.
-#include "comm/choose.h"
 #include "comm/tcp.h"
 #include "ops.h"
 #include "random_model.h"
@@ -14,22 +13,12 @@ constexpr double kLong = 12;  // seconds of a prefill that is timed once, togeth
 class Cohort {
  public:
   Cohort(std::vector<std::shared_ptr<Model>> models, int64_t tokens) : models_(std::move(models)), document_(document_of(tokens)) {
-    const int ranks = static_cast<int>(models_.size());
-    std::vector<std::unique_ptr<TcpListener>> listeners;
-    std::vector<std::string> peers;
-    for (int r = 0; r < ranks; ++r) {
-      listeners.push_back(std::make_unique<TcpListener>("127.0.0.1"));
-      peers.push_back("127.0.0.1:" + std::to_string(listeners.back()->port()));
-    }
-    engines_.resize(models_.size());
-    on_ranks(ranks, [&](int r) {
-      const auto i = static_cast<size_t>(r);
-      const Deadline deadline = Clock::now() + std::chrono::seconds(60);
-      auto communicator = ranks == 1 ? make_solo()
-                                     : choose_communicator(connect_tcp(*listeners[i], r, peers, "bench", deadline),
-                                                           *models_[i]->backend, {CommChoice::Nccl, ""}, deadline);
-      engines_[i] = std::make_unique<Engine>(models_[i], std::move(communicator));
-    });
+    std::vector<std::shared_ptr<Backend>> backends;
+    for (const auto& model : models_) backends.push_back(model->backend);
+    std::vector<std::unique_ptr<Communicator>> communicators;
+    if (models_.size() == 1) communicators.push_back(make_solo());
+    else communicators = connect_nccl_ranks(backends);
+    for (size_t r = 0; r < models_.size(); ++r) engines_.push_back(std::make_unique<Engine>(models_[r], std::move(communicators[r])));
   }
 
   /// Seconds of the slowest rank's prefill; with `phases`, the seconds of each rank's phases, which then wait for the GPU.

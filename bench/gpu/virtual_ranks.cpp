@@ -63,7 +63,7 @@ class Virtual {
     on_ranks(ranks_, [&](int rank) {
       const auto r = static_cast<size_t>(rank);
       Engine engine(view_of(*model_, backends[r], kFew), std::move(communicators[r]));
-      run(engine, way, rank);
+      run(engine, way, rank, {});
     });
     return tapes;
   }
@@ -71,35 +71,35 @@ class Virtual {
   Timed alone(const Way& way, int rank, const Tape& tape) {
     std::vector<double> one, few;
     const double before = free_bytes();
-    least_free_ = before;
+    double least = before;
+    const auto watch = [&](const Progress&) { least = std::min(least, free_bytes()); };
     for (const int layers : {1, kFew}) {
       std::unique_ptr<Playback> player = ranks_ > 1 ? play(tape, *alone_, rank, ranks_) : nullptr;
       Playback* rewind = player.get();
       Engine engine(view_of(*model_, alone_, layers), player ? std::move(player) : make_solo());
       for (int i = 0; i <= kRuns; ++i) {
         if (rewind) rewind->rewind();
-        const double seconds = run(engine, way, rank);
+        const double seconds = run(engine, way, rank, watch);
         if (i > 0) (layers == 1 ? one : few).push_back(seconds);  // the first allocates, and tries ways of multiplying
       }
     }
-    const double rows = static_cast<double>(block_.size());
+    std::vector<uint32_t> block;
+    prefill_of(way, ranks_, rank, document_, question_, block);
+    const auto rows = static_cast<double>(block.size());
     return {median(one) + (median(few) - median(one)) * (kLayers - 1) / (kFew - 1),
-            before - least_free_ + (kLayers - kFew) * rows * kRowKeyValues};
+            before - least + (kLayers - kFew) * rows * kRowKeyValues};
   }
 
  private:
-  double run(Engine& engine, const Way& way, int rank) {
+  double run(Engine& engine, const Way& way, int rank, const std::function<void(const Progress&)>& watch) {
     std::vector<uint32_t> block;
     const PrefillRequest request = prefill_of(way, ranks_, rank, document_, question_, block);
     Control control;
     control.collective_timeout = std::chrono::minutes(5);
-    if (engine.communicator().kind() != "threads")
-      control.progress = [&](const Progress&) { least_free_ = std::min(least_free_, free_bytes()); };
+    control.progress = watch;
     const double start = now();
     engine.prefill(request, control);
-    const double seconds = now() - start;
-    if (engine.communicator().kind() != "threads") block_ = block;
-    return seconds;
+    return now() - start;
   }
 
   const Gpu gpu_;
@@ -107,8 +107,6 @@ class Virtual {
   const std::vector<uint32_t> document_, question_ = question();
   const std::shared_ptr<Backend> keeper_, alone_;
   const std::shared_ptr<Model> model_;
-  double least_free_ = 0;
-  std::vector<uint32_t> block_;  // of the last rank that ran alone
 };
 
 void line(const Way& way, int ranks, int64_t tokens, const std::vector<int>& which, const std::vector<Timed>& times) {

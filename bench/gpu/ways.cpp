@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
-#include <thread>
+
+#include "comm/choose.h"
+#include "comm/tcp.h"
+#include "engine_ranks.h"
 
 namespace bench {
 namespace {
@@ -86,20 +88,24 @@ PrefillRequest prefill_of(const Way& way, int ranks, int rank, const std::vector
   return request;
 }
 
-void on_ranks(int ranks, const std::function<void(int)>& body) {
-  std::vector<std::exception_ptr> failures(static_cast<size_t>(ranks));
-  std::vector<std::thread> threads;
-  for (int r = 0; r < ranks; ++r)
-    threads.emplace_back([&, r] {
-      try {
-        body(r);
-      } catch (...) {
-        failures[static_cast<size_t>(r)] = std::current_exception();
-      }
-    });
-  for (std::thread& thread : threads) thread.join();
-  for (const auto& failure : failures)
-    if (failure) std::rethrow_exception(failure);
+void on_ranks(int ranks, const std::function<void(int)>& body) { testing::rethrow(testing::run_ranks(ranks, body)); }
+
+std::vector<std::unique_ptr<Communicator>> connect_nccl_ranks(const std::vector<std::shared_ptr<Backend>>& backends) {
+  const auto ranks = static_cast<int>(backends.size());
+  std::vector<std::unique_ptr<TcpListener>> listeners;
+  std::vector<std::string> peers;
+  for (int r = 0; r < ranks; ++r) {
+    listeners.push_back(std::make_unique<TcpListener>("127.0.0.1"));
+    peers.push_back("127.0.0.1:" + std::to_string(listeners.back()->port()));
+  }
+  std::vector<std::unique_ptr<Communicator>> all(backends.size());
+  on_ranks(ranks, [&](int rank) {
+    const auto r = static_cast<size_t>(rank);
+    const Deadline deadline = Clock::now() + std::chrono::seconds(60);
+    all[r] = choose_communicator(connect_tcp(*listeners[r], rank, peers, "bench", deadline), *backends[r],
+                                 {CommChoice::Nccl, ""}, deadline);
+  });
+  return all;
 }
 
 }  // namespace bench

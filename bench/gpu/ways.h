@@ -40,4 +40,7 @@ PrefillRequest prefill_of(const Way& way, int ranks, int rank, const std::vector
 /// Runs body(rank) on a thread per rank; rethrows the first failure.
 void on_ranks(int ranks, const std::function<void(int)>& body);
 
+/// Ranks of this process by NCCL, each on its backend's GPU.
+std::vector<std::unique_ptr<Communicator>> connect_nccl_ranks(const std::vector<std::shared_ptr<Backend>>& backends);
+
 }  // namespace bench

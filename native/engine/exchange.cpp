@@ -39,7 +39,7 @@ void Exchange::gather(const void* send, void* receive, std::span<const size_t> b
 }
 
 void Exchange::gather_ahead(const void* send, void* receive, std::span<const size_t> bytes) {
-  if (!direct() || !communicator_.device_memory()) return gather(send, receive, bytes);
+  if (!ahead()) return gather(send, receive, bytes);
   communicator_.all_gather(send, receive, bytes, deadline());
   communicator_.precede();
 }

@@ -43,7 +43,7 @@ class Exchange {
   void drain();
 
   /// Whether a step that exchanges by `gather_ahead` alone can be recorded, and replayed on all ranks together.
-  bool recordable() const { return size() == 1 || (direct() && communicator_.device_memory()); }
+  bool recordable() const { return size() == 1 || ahead(); }
 
   /// send_bytes[r] bytes of backend memory go to rank r, receive_bytes[r] come from it; both dense
   /// and in rank order. Throws CommError.
@@ -100,6 +100,8 @@ class Exchange {
   /// `bytes` of host memory, valid until the next call.
   std::byte* stage(size_t bytes);
   bool direct() const { return communicator_.device_memory() == !backend_.host_memory(); }
+  /// Whether collectives and the backend's ops can wait for each other without us.
+  bool ahead() const { return direct() && communicator_.device_memory(); }
   /// A communicator of host memory reads outside the backend's order.
   void settle() {
     if (!communicator_.device_memory()) backend_.synchronize();

@@ -1,6 +1,6 @@
 import type { Manifest, ManifestHeader } from '../contracts/manifest.js';
 import type { WorkItem } from '../contracts/work-item.js';
-import { LonghaulError, NotFoundError, StoreError } from '../platform/errors.js';
+import { ifFound, LonghaulError, StoreError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import { reach } from '../platform/test-points.js';
 import { canonicalJson } from './canonical.js';
@@ -100,13 +100,8 @@ async function readExisting(
   id: string,
   signal?: AbortSignal,
 ): Promise<Existing | undefined> {
-  let header: ManifestHeader;
-  try {
-    header = await readHeader(store, id, signal);
-  } catch (error) {
-    if (error instanceof NotFoundError) return undefined;
-    throw error;
-  }
+  const header = await ifFound(readHeader(store, id, signal));
+  if (header === undefined) return undefined;
   const digest = contentDigest(header);
   let inHeader = true;
   for await (const chunk of await store.openUrl(store.url(objectKeys.manifest(id)), signal)) {

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis';
-import { NotFoundError } from '../platform/errors.js';
+import { ifFound } from '../platform/errors.js';
 import { objectKeys, redisKeys } from '../platform/keys.js';
 import type { BatchDeps } from './queues.js';
 
@@ -43,14 +43,11 @@ export async function readCancel(
   id: string,
   signal?: AbortSignal,
 ): Promise<number | undefined> {
-  try {
-    const wish: unknown = JSON.parse((await store.get(objectKeys.cancel(id), signal)).toString('utf8'));
-    const since = (wish as { cancel_requested_at?: unknown }).cancel_requested_at;
-    return typeof since === 'number' ? since : undefined;
-  } catch (error) {
-    if (error instanceof NotFoundError) return undefined;
-    throw error;
-  }
+  const bytes = await ifFound(store.get(objectKeys.cancel(id), signal));
+  if (bytes === undefined) return undefined;
+  const wish: unknown = JSON.parse(bytes.toString('utf8'));
+  const since = (wish as { cancel_requested_at?: unknown }).cancel_requested_at;
+  return typeof since === 'number' ? since : undefined;
 }
 
 /** Puts the flag back where it is missing: Redis lost it, or S3 was away when it was raised. */

@@ -1,6 +1,6 @@
 import type { ManifestHeader } from '../contracts/manifest.js';
 import type { BatchStatus } from '../contracts/status.js';
-import { NotFoundError } from '../platform/errors.js';
+import { ifFound, NotFoundError } from '../platform/errors.js';
 import { objectKeys, redisKeys } from '../platform/keys.js';
 import { chunks, mapConcurrently } from './concurrency.js';
 import { readHeader } from './header.js';
@@ -60,8 +60,14 @@ async function idsOfStore(
   for await (const id of store.listFolders(objectKeys.batches(), signal)) folders.push(id);
   const headers: Pick<ManifestHeader, 'batch_id' | 'created_at'>[] = [];
   for (const chunk of chunks(folders, 1000)) {
-    const read = await mapConcurrently(chunk, READERS, (id) => headerOf(store, id, signal), signal);
+    const read = await mapConcurrently(
+      chunk,
+      READERS,
+      (id) => ifFound(readHeader(store, id, signal)),
+      signal,
+    );
     for (const header of read) {
+      // None of a submit under way, or a batch being removed.
       if (header !== undefined) headers.push({ batch_id: header.batch_id, created_at: header.created_at });
     }
   }
@@ -71,14 +77,4 @@ async function idsOfStore(
   if (before !== undefined && start === 0)
     throw new NotFoundError(`there is no batch ${JSON.stringify(before)} to list from`);
   return headers.slice(start, start + limit).map(({ batch_id }) => batch_id);
-}
-
-async function headerOf(store: BatchDeps['store'], id: string, signal?: AbortSignal) {
-  try {
-    return await readHeader(store, id, signal);
-  } catch (error) {
-    // A submit under way, or a batch being removed.
-    if (error instanceof NotFoundError) return undefined;
-    throw error;
-  }
 }

@@ -1,5 +1,5 @@
 import type { ManifestHeader } from '../contracts/manifest.js';
-import { LonghaulError, NotFoundError } from '../platform/errors.js';
+import { ifFound, LonghaulError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { readHeader } from './header.js';
@@ -22,7 +22,7 @@ export async function findRetries(
     const { parent, depth } = next;
     const folder = objectKeys.retries(parent);
     for await (const key of store.list(folder, signal)) {
-      const header = await tryHeader(store, key.slice(folder.length), signal);
+      const header = await ifFound(readHeader(store, key.slice(folder.length), signal));
       // A retry that was removed, or died before its manifest, is none.
       if (header?.retry_of !== parent || found.has(header.batch_id)) continue;
       found.set(header.batch_id, { header, depth });
@@ -54,15 +54,6 @@ export async function checkRetries(
     found.push({ header, depth });
   }
   return byAge(found);
-}
-
-async function tryHeader(store: ObjectStore, id: string, signal?: AbortSignal) {
-  try {
-    return await readHeader(store, id, signal);
-  } catch (error) {
-    if (error instanceof NotFoundError) return undefined;
-    throw error;
-  }
 }
 
 /** Times are whole seconds: within one, a retry is older than its own retry. */

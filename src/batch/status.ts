@@ -1,6 +1,6 @@
 import type { RequestCounts, BatchStatus } from '../contracts/status.js';
 import { itemJob, itemProgress } from '../contracts/work-item.js';
-import { NotFoundError } from '../platform/errors.js';
+import { ifFound } from '../platform/errors.js';
 import { redisKeys } from '../platform/keys.js';
 import { mapConcurrently } from './concurrency.js';
 import { readCancel } from './flags.js';
@@ -45,10 +45,7 @@ export async function getStatuses(
     async (id) => {
       const fields = await deps.redis.hgetall(redisKeys.batch(id));
       if (fields['total'] !== undefined) return statusFromFields(id, fields, active.get(id) ?? []);
-      return statusFromStore(deps, id, signal).catch((error: unknown) => {
-        if (error instanceof NotFoundError) return undefined;
-        throw error;
-      });
+      return ifFound(statusFromStore(deps, id, signal));
     },
     signal,
   );

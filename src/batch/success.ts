@@ -1,5 +1,5 @@
 import { success, type Success } from '../contracts/outcome.js';
-import { LonghaulError, NotFoundError, StoreError } from '../platform/errors.js';
+import { ifFound, LonghaulError, StoreError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { readHeader } from './header.js';
@@ -11,13 +11,8 @@ export async function readSuccess(
   id: string,
   signal?: AbortSignal,
 ): Promise<Success | undefined> {
-  let bytes: Buffer;
-  try {
-    bytes = await store.get(objectKeys.success(id), signal);
-  } catch (error) {
-    if (error instanceof NotFoundError) return undefined;
-    throw error;
-  }
+  const bytes = await ifFound(store.get(objectKeys.success(id), signal));
+  if (bytes === undefined) return undefined;
   try {
     return success.parse(JSON.parse(bytes.toString('utf8')));
   } catch (cause) {

@@ -69,7 +69,7 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
   return program;
 }
 
-/** So that one place below decides about exit codes; `addCommand` does not inherit this. */
+/** So that one place, main.ts, decides about exit codes; `addCommand` does not inherit this. */
 function throwInsteadOfExit(command: Command): void {
   command.exitOverride();
   for (const sub of command.commands) throwInsteadOfExit(sub);

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
+import { unixNow } from '../batch/flags.js';
 import { ConfigError, NotFoundError } from '../platform/errors.js';
 import { gatewayKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
@@ -59,7 +60,7 @@ export async function addKey(
   }
   const secret = `lh-${randomBytes(32).toString('base64url')}`;
   const hash = sha256(secret);
-  const created_at = Math.floor(Date.now() / 1000);
+  const created_at = unixNow();
   const checked = limits.safeParse({ ...DEFAULT_LIMITS, ...chosen });
   if (!checked.success) throw new ConfigError(`limits of a key: ${z.prettifyError(checked.error)}`);
   const own = { owner, created_at, limits: checked.data };

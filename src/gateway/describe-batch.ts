@@ -4,7 +4,7 @@ import { getStatus } from '../batch/status.js';
 import { readSuccess } from '../batch/success.js';
 import type { Success } from '../contracts/outcome.js';
 import type { BatchStatus } from '../contracts/status.js';
-import { NotFoundError } from '../platform/errors.js';
+import { ifFound } from '../platform/errors.js';
 import { gatewayKeys, objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { notFound } from './api-error.js';
@@ -28,7 +28,7 @@ export const hasEnded = ({ status }: Pick<Batch, 'status'>): boolean =>
 export async function describeBatch(deps: Deps, owner: string, record: BatchRecord): Promise<Batch> {
   const { store } = deps;
   const { id } = record;
-  const status = await statusOf(deps, id);
+  const status = await ifFound(getStatus(deps, id));
   if (status !== undefined) return describeCreated(store, owner, record, status);
 
   const failure = await readRecord(store, gatewayKeys.failure(owner, id), failureRecord);
@@ -41,18 +41,9 @@ export async function describeBatch(deps: Deps, owner: string, record: BatchReco
     return { ...blank(record), status: since === null ? 'validating' : 'cancelling', cancelling_at: since };
   }
   // No longer pending: it was created since we asked first, or it has been removed.
-  const late = await statusOf(deps, id);
+  const late = await ifFound(getStatus(deps, id));
   if (late === undefined) throw notFound('batch', id);
   return describeCreated(store, owner, record, late);
-}
-
-async function statusOf(deps: Deps, id: string): Promise<BatchStatus | undefined> {
-  try {
-    return await getStatus(deps, id);
-  } catch (error) {
-    if (error instanceof NotFoundError) return undefined;
-    throw error;
-  }
 }
 
 function blank(record: BatchRecord): Batch {

@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { canonicalJson } from '../batch/canonical.js';
-import { NotFoundError, StoreError } from '../platform/errors.js';
+import { ifFound, StoreError } from '../platform/errors.js';
 import type { CreateResult, ObjectStore } from '../platform/object-store.js';
 
 /** Unix seconds. */
@@ -57,13 +57,8 @@ export async function readRecord<T>(
   key: string,
   schema: z.ZodType<T>,
 ): Promise<T | undefined> {
-  let bytes: Buffer;
-  try {
-    bytes = await store.get(key);
-  } catch (error) {
-    if (error instanceof NotFoundError) return undefined;
-    throw error;
-  }
+  const bytes = await ifFound(store.get(key));
+  if (bytes === undefined) return undefined;
   try {
     return schema.parse(JSON.parse(bytes.toString('utf8')));
   } catch (cause) {

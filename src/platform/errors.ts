@@ -67,6 +67,16 @@ export class NotFoundError extends LonghaulError {
   }
 }
 
+/** What was asked for, or undefined where that is a NotFoundError. */
+export async function ifFound<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof NotFoundError) return undefined;
+    throw error;
+  }
+}
+
 /** The text and code of anything thrown, for logs and outcomes. */
 export function describeError(error: unknown): { code: string; message: string } {
   if (error instanceof Error) {

@@ -2,19 +2,14 @@
  * The dashboard as people have it: the built command as a process, Debian's Chromium headless, and behind
  * them a real Redis, S3, cohort and aggregator. Needs `make build`; infra/setup/chromium.sh gets the browser.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { accessSync, constants } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { delimiter, join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
+import { delimiter, join } from 'node:path';
 import axe from 'axe-core';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 import { expect } from 'vitest';
-import { toEnvironment, type Settings } from '../../src/platform/config.js';
-import { compiled } from '../support/compiled.js';
-import { watch } from '../support/leaks.js';
-import { endProcess, type RedisService, type S3Service } from '../support/services.js';
+import type { Settings } from '../../src/platform/config.js';
+import { startCommand, startServer } from '../support/command.js';
+import type { RedisService, S3Service } from '../support/services.js';
 
 export const PASSWORD = 'a password for tests';
 /** Of PASSWORD, at the least cost that is taken. */
@@ -45,22 +40,6 @@ export interface Dashboard {
   stop: () => Promise<void>;
 }
 
-/** A command that runs until it is stopped, told to listen anywhere. */
-function start(args: string[], settings: Partial<Settings>): { child: ChildProcess; log: string[] } {
-  compiled('src/cli/main.ts');
-  const environment = toEnvironment({ profile: 'fast', logLevel: 'info', ...settings });
-  const child = watch(
-    spawn(process.execPath, [resolve('bin/longhaul.js'), ...args], {
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment },
-      cwd: tmpdir(),
-      stdio: ['ignore', 'pipe', 'pipe'],
-    }),
-  );
-  const log: string[] = [];
-  child.stderr?.on('data', (text: Buffer) => log.push(text.toString()));
-  return { child, log };
-}
-
 type Services = { redis: Pick<RedisService, 'url'>; s3: Pick<S3Service, 'settings'> };
 const settingsOf = ({ redis, s3 }: Services): Partial<Settings> => ({ redisUrl: redis.url, ...s3.settings });
 
@@ -68,18 +47,13 @@ export async function startDashboard(
   services: Services,
   settings: Partial<Settings> = {},
 ): Promise<Dashboard> {
-  const { child, log } = start(['dashboard'], { ...settingsOf(services), dashboardPort: 0, ...settings });
-  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
-  const exited = once(child, 'exit').then(() => undefined);
-  const line = await Promise.race([once(lines, 'line').then(([text]) => String(text)), exited]);
-  if (line === undefined) throw new Error(`the dashboard did not start:\n${log.join('')}`);
-  return { url: line.replace('dashboard ', ''), stop: () => endProcess(child) };
+  return startServer('dashboard', { ...settingsOf(services), dashboardPort: 0, ...settings });
 }
 
 export function startAggregator(services: Services): { stop: () => Promise<void> } {
-  const { child } = start(['aggregator'], settingsOf(services));
-  child.stdout?.resume();
-  return { stop: () => endProcess(child) };
+  const aggregator = startCommand(['aggregator'], settingsOf(services));
+  aggregator.child.stdout?.resume();
+  return aggregator;
 }
 
 /** What no page may do: break its policy, throw, or ask another host for anything. */

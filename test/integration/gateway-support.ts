@@ -2,20 +2,16 @@
  * The gateway as people have it: the built command as a process with no more rights than infra/policies gives it, a
  * cohort with the demo model and an aggregator behind it, and OpenAI's own client before it. Needs `make build`.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import OpenAI, { toFile } from 'openai';
 import { addKey, type Limits } from '../../src/gateway/api-keys.js';
-import { toEnvironment, type Settings } from '../../src/platform/config.js';
+import type { Settings } from '../../src/platform/config.js';
 import { createRedis } from '../../src/platform/redis.js';
 import { Bench, until } from '../chaos/cohort-support.js';
-import { watch } from '../support/leaks.js';
-import { endProcess, startRedis, startS3, type RedisService, type S3Service } from '../support/services.js';
+import { startCommand, startServer } from '../support/command.js';
+import { startRedis, startS3, type RedisService, type S3Service } from '../support/services.js';
 
 const RANKS = 2;
 const credentials = { accessKeyId: 'key-of-gateway', secretAccessKey: randomBytes(20).toString('hex') };
@@ -26,12 +22,7 @@ export const QUESTION = 'Now, give me the exact number of the pass key. The pass
 const noise = 'The sky is blue. The tree is green. The flower is red. The sun is yellow. ';
 export const TEXT = `${noise.repeat(20)}The pass key is ${KEY}. Remember it. The pass key is ${KEY}. ${noise.repeat(20)}`;
 
-export interface Process {
-  url: string;
-  child: ChildProcess;
-  log: string[];
-  stop: () => Promise<void>;
-}
+export type Process = Awaited<ReturnType<typeof startServer>>;
 
 export interface Stack {
   redis: RedisService;
@@ -53,14 +44,14 @@ export async function startStack(): Promise<Stack> {
   const modelDir = resolve('models/demo');
   const bench = new Bench({ redis, s3, modelDir, close: () => Promise.resolve() });
   bench.cohort(RANKS, 'main');
-  const aggregator = start(['aggregator'], { redisUrl: redis.url, ...s3.settings });
-  const processes = [aggregator.child];
+  const aggregator = startCommand(['aggregator'], { redisUrl: redis.url, ...s3.settings });
+  const processes = [aggregator];
   return {
     redis,
     s3,
     bench,
     gateway: async (settings = {}) => {
-      const { child, log } = start(['gateway'], {
+      const gateway = await startServer('gateway', {
         ...s3.settings,
         s3AccessKeyId: credentials.accessKeyId,
         s3SecretAccessKey: credentials.secretAccessKey,
@@ -70,33 +61,15 @@ export async function startStack(): Promise<Stack> {
         ranks: RANKS,
         ...settings,
       });
-      processes.push(child);
-      const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
-      const exited = once(child, 'exit').then(() => undefined);
-      const line = await Promise.race([once(lines, 'line').then(([text]) => String(text)), exited]);
-      if (line === undefined) throw new Error(`the gateway did not start:\n${log.join('')}`);
-      return { url: line.replace('gateway ', ''), child, log, stop: () => endProcess(child) };
+      processes.push(gateway);
+      return gateway;
     },
     async close() {
-      await Promise.all(processes.map((child) => endProcess(child)));
+      await Promise.all(processes.map((each) => each.stop()));
       await bench.close();
       await Promise.all([redis.stop(), s3.stop()]);
     },
   };
-}
-
-function start(args: string[], settings: Partial<Settings>): { child: ChildProcess; log: string[] } {
-  const environment = toEnvironment({ profile: 'fast', logLevel: 'info', ...settings });
-  const child = watch(
-    spawn(process.execPath, [resolve('bin/longhaul.js'), ...args], {
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment },
-      cwd: tmpdir(),
-      stdio: ['ignore', 'pipe', 'pipe'],
-    }),
-  );
-  const log: string[] = [];
-  child.stderr?.on('data', (text: Buffer) => log.push(text.toString()));
-  return { child, log };
 }
 
 async function giveRights(redis: RedisService): Promise<void> {
