@@ -81,7 +81,8 @@ struct Segment {
   /// false: every query row sees every key. true: query row i sees keys j <= i + (keys - queries)
   /// (the causal mask aligned at the end, so that the last query sees the last key).
   bool causal = false;
-  /// Rows that the piece may grow to while a recorded step is replayed; 0: it does not grow.
+  /// Rows that the piece may grow to while a recorded step is replayed; 0: it does not grow. The values of
+  /// rows that are not there yet must be finite: they are read, and weighed with 0.
   int64_t capacity = 0;
 };
 
@@ -112,6 +113,8 @@ class Backend {
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   /// Device to device; the ranges may not overlap.
   virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  /// Fills with zeros.
+  virtual void clear(void* data, size_t bytes) = 0;
   /// `rows` pieces of `row_bytes` bytes, strides in bytes: one piece of a fused row (q, k or v) to
   /// its own matrix. A device with a two-dimensional copy overrides the loop.
   virtual void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride,

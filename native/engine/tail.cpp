@@ -11,7 +11,11 @@ void Tail::extend(int64_t rows) {
   if (pieces_.empty() || pieces_.back().used + rows > pieces_.back().capacity) {
     Piece piece;
     piece.capacity = rows + kSpareRows;
-    for (int64_t i = 0; i < layers_; ++i) piece.layers.push_back(allocate_key_values(backend_, piece.capacity, columns_));
+    for (int64_t i = 0; i < layers_; ++i) {
+      const Matrix values = piece.layers.emplace_back(allocate_key_values(backend_, piece.capacity, columns_)).values.view;
+      // Replayed steps read all rows of the piece, and 0 times what freed memory may hold is not always 0.
+      backend_.clear(values.data, static_cast<size_t>(values.rows * values.columns) * backend_.element_bytes());
+    }
     pieces_.push_back(std::move(piece));
   }
   pieces_.back().used += rows;

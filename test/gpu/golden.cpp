@@ -138,6 +138,12 @@ TEST("gpu decode: replayed steps answer as steps that are not recorded, over sev
   request.eos.clear();
   request.max_new_tokens = 600;  // longer than a piece
   engines[0]->prefill(golden.prefill(0), plain);
+  {  // What the tail gets its memory from: freed, and full of NaN.
+    Backend& backend = *engines[0]->model().backend;
+    const std::vector<unsigned char> nan(16 << 20, 0xff);
+    std::vector<BufferPtr> used;
+    for (int i = 0; i < 8; ++i) backend.upload(used.emplace_back(backend.allocate(nan.size()))->data(), nan.data(), nan.size());
+  }
   const DecodeResult replayed = engines[0]->decode(request, plain);
   const DecodeResult stepped = engines[0]->decode(request, traced);
   CHECK(replayed.tokens.size() == 600);

@@ -26,6 +26,7 @@ class PlainBackend : public Backend {
   BufferPtr allocate_host(size_t bytes) override { return allocate(bytes); }
   void upload(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void download(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
+  void clear(void* data, size_t bytes) override { std::memset(data, 0, bytes); }
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
   void download_float(const Matrix& x, float* out) override {
     for (int64_t i = 0; i < x.rows; ++i) out = std::copy_n(row(x, i), x.columns, out);

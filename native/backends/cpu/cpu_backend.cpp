@@ -30,6 +30,7 @@ class CpuBackend final : public Backend {
   BufferPtr allocate_host(size_t bytes) override { return allocate(bytes); }
   void upload(void* device, const void* host, size_t bytes) override { copy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { copy(host, device, bytes); }
+  void clear(void* data, size_t bytes) override { std::memset(data, 0, bytes); }
   void copy(void* to, const void* from, size_t bytes) override {
     if (bytes > 0) std::memcpy(to, from, bytes);
   }

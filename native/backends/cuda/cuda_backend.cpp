@@ -57,6 +57,10 @@ class CudaBackend final : public Backend {
     device_->use();
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, device_->stream()), "copying on the GPU");
   }
+  void clear(void* data, size_t bytes) override {
+    device_->use();
+    check(cudaMemsetAsync(data, 0, bytes, device_->stream()), "clearing GPU memory");
+  }
   void copy_rows(void* to, size_t to_stride, const void* from, size_t from_stride, size_t row_bytes, int64_t rows) override {
     if (rows == 0 || row_bytes == 0) return;
     device_->use();
