@@ -158,7 +158,8 @@ test('an outcome that vanished from S3 is made again before the batch is finishe
   const id = newId();
   const { manifest, items } = makeBatch(id, { items: ones(6) });
   await createBatch(bench.deps, manifest, items);
-  const hold = new Promise<void>((go) => setTimeout(go, 1_500));
+  let go: () => void = () => undefined;
+  const hold = new Promise<void>((resolve) => (go = resolve));
   bench.answering(async (job) => {
     if (job.item === 5) await hold;
     return makeResult(items[job.item]!);
@@ -169,6 +170,7 @@ test('an outcome that vanished from S3 is made again before the batch is finishe
   );
   const [lost] = await bench.outcomeKeys(id);
   await bench.deps.store.delete(lost!);
+  go();
   expect((await bench.ended(id)).request_counts.answered).toBe(6);
   await checkWhole(id, 6);
 });
