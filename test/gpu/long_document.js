@@ -111,7 +111,7 @@ try {
   let begun = performance.now();
   const undisturbed = resultOf(
     'undisturbed',
-    await stack.results(await submit(stack, 'undisturbed'), ANSWER_MS),
+    await Promise.race([stack.results(await submit(stack, 'undisturbed'), ANSWER_MS), cohort.untilLost()]),
     begun,
   );
   console.log(JSON.stringify(undisturbed));
@@ -136,9 +136,14 @@ try {
     memory = 'free';
   }
   const restarted = performance.now();
-  await stack.cohort(ranks).connected(ANSWER_MS);
+  const next = stack.cohort(ranks);
+  await next.connected(ANSWER_MS);
   const ready = performance.now();
-  const killed = resultOf('killed', await stack.results(batch, ANSWER_MS), begun);
+  const killed = resultOf(
+    'killed',
+    await Promise.race([stack.results(batch, ANSWER_MS), next.untilLost()]),
+    begun,
+  );
   const details = {
     out_seconds: seconds(out),
     memory,

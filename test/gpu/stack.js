@@ -138,6 +138,12 @@ class Cohort {
     return comms[0];
   }
 
+  /** Settles only as a rejection, when a rank ends: nobody starts it anew, so whoever waits for an answer waits in vain. */
+  async untilLost() {
+    const { log } = await Promise.race(this.members.map(({ exit, log }) => exit.then(() => ({ log }))));
+    throw new Error(`a rank ended: ${readFileSync(log, 'utf8').slice(-2000)}`);
+  }
+
   /** What a rank says of why it gave its cohort up; undefined: it did not. */
   lostBecause(rank) {
     return lines(this.members[rank].log).find(({ msg }) => msg === 'cohort lost')?.code;
