@@ -59,7 +59,7 @@ export async function up(options: UpOptions): Promise<UpResult> {
       const { timeoutMs, report, signal } = options;
       const config = loadConfig({ flags: plan.settings, environment: {}, directory: paths.dir });
       await waitReady({ paths, plan, config, since, timeoutMs, report, signal });
-      writeJson(paths.settings, { settings: plan.settings });
+      writeJson(paths.settings, plan.settings);
     } catch (error) {
       options.report('stopping what was started');
       await downLocked(paths, () => undefined);

@@ -1,13 +1,14 @@
 /**
  * Configuration: one schema, read once. Sources, strongest first: flags, `LONGHAUL_*` environment
  * variables, the JSON file named by `--config` or `LONGHAUL_CONFIG`, then `.longhaul/local.json`,
- * which `longhaul local up` writes. S3 credentials come the usual AWS ways (environment, profile,
+ * which `longhaul local up` writes; of a stack elsewhere (`--dir`) `--config` names it. S3 credentials come the usual AWS ways (environment, profile,
  * instance role) unless the file carries them.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { ConfigError } from './errors.js';
+import { hideCredentials } from './hide-credentials.js';
 import { testPointSetting } from './test-points.js';
 import { timingProfiles, type Timings } from './timings.js';
 
@@ -156,7 +157,9 @@ function readFile(path: string, source: string): Record<string, unknown> {
   try {
     value = JSON.parse(readFileSync(path, 'utf8'));
   } catch (cause) {
-    throw new ConfigError(`${source} ${path} cannot be read as JSON; correct or remove it`, { cause });
+    // A syntax error quotes the text around it, which may be a secret.
+    const kept = cause instanceof SyntaxError ? undefined : { cause };
+    throw new ConfigError(`${source} ${path} cannot be read as JSON; correct or remove it`, kept);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new ConfigError(`${source} ${path} must hold a JSON object`);
@@ -182,6 +185,12 @@ function fromEnvironment(environment: NodeJS.ProcessEnv): Record<string, unknown
   );
 }
 
+/** A setting's value for a message. */
+function shown(name: string, value: unknown): string {
+  if (/secret|password|accesskey|token/i.test(name)) return '(secret)';
+  return typeof value === 'string' ? JSON.stringify(hideCredentials(value)) : JSON.stringify(value);
+}
+
 export interface ConfigSources {
   flags?: Partial<Record<SettingName, unknown>> & { config?: string };
   environment?: NodeJS.ProcessEnv;
@@ -200,12 +209,7 @@ export function loadConfig({
   const { config: flagFile, ...flagSettings } = flags;
   const layers: { source: string; values: Record<string, unknown> }[] = [];
   const local = resolve(directory, '.longhaul/local.json');
-  if (existsSync(local)) {
-    const { settings } = readFile(local, 'the local file');
-    if (typeof settings === 'object' && settings !== null) {
-      layers.push({ source: local, values: settings as Record<string, unknown> });
-    }
-  }
+  if (existsSync(local)) layers.push({ source: local, values: readFile(local, 'the local file') });
   const file = flagFile ?? environment['LONGHAUL_CONFIG'];
   if (file !== undefined)
     layers.push({ source: file, values: readFile(resolve(directory, file), 'the configuration file') });
@@ -223,10 +227,13 @@ export function loadConfig({
   }
   const parsed = schema.safeParse(merged);
   if (!parsed.success) {
-    const lines = parsed.error.issues.map((issue) => {
-      const name = String(issue.path[0] ?? (issue.code === 'unrecognized_keys' ? issue.keys.join(', ') : ''));
-      const value = /Secret|Password/.test(name) ? '(secret)' : JSON.stringify(merged[name]);
-      return `${name} = ${value} (from ${origin.get(name) ?? 'a source'}): ${issue.message}`;
+    const from = (name: string) => `(from ${origin.get(name) ?? 'a source'})`;
+    const lines = parsed.error.issues.flatMap((issue) => {
+      // Nobody knows what an unknown one holds: its value may be a secret.
+      if (issue.code === 'unrecognized_keys')
+        return issue.keys.map((key) => `unknown setting ${key} ${from(key)}`);
+      const name = String(issue.path[0]);
+      return [`${name} = ${shown(name, merged[name])} ${from(name)}: ${issue.message}`];
     });
     throw new ConfigError(`configuration refused: ${lines.join('; ')}`);
   }

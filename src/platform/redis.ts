@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Redis, type RedisOptions } from 'ioredis';
 import { ConfigError, InfrastructureError } from './errors.js';
+import { hideCredentials } from './hide-credentials.js';
 
 /**
  * A Redis client. `command`: fails a call that the server does not answer in time, for everything
@@ -46,7 +47,7 @@ function tlsOf(url: string): { address: string; tls?: Partial<Record<(typeof TLS
  * @throws InfrastructureError when it cannot be reached, ConfigError when it would evict keys or is too old.
  */
 export async function checkRedis(redis: Redis, url: string): Promise<{ version: string; aof: boolean }> {
-  const shown = url.replace(/\/\/[^@/]*@/, '//***@');
+  const shown = hideCredentials(url);
   let info: string;
   try {
     info = await redis.info();

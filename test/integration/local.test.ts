@@ -74,6 +74,13 @@ describe('longhaul local', () => {
 
     // What other commands pick up, readable by this user only.
     expect(statSync(join(dir, 'local.json')).mode & 0o777).toBe(0o600);
+    // From another folder, --config names it.
+    const elsewhere = loadConfig({
+      flags: { config: join(dir, 'local.json') },
+      environment: {},
+      directory: model,
+    });
+    expect(elsewhere).toEqual(loadConfig({ environment: {}, directory: work }));
     const config = loadConfig({ environment: {}, directory: work });
     const redis = createRedis(config.redisUrl, 'command');
     const store = new ObjectStore(config);

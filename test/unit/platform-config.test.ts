@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { environmentName, loadConfig, toEnvironment } from '../../src/platform/config.js';
 import { ConfigError } from '../../src/platform/errors.js';
@@ -18,7 +19,7 @@ const load = (flags: Record<string, unknown> = {}, environment: Record<string, s
 describe('configuration', () => {
   it('takes flags before the environment, before the file, before local.json', () => {
     mkdirSync(join(directory, '.longhaul'));
-    const local = { settings: { cohort: 'local', ranks: 2, threads: 3, s3Bucket: 'local-bucket' } };
+    const local = { cohort: 'local', ranks: 2, threads: 3, s3Bucket: 'local-bucket' };
     writeFileSync(join(directory, '.longhaul/local.json'), JSON.stringify(local));
     writeFileSync(join(directory, 'c.json'), JSON.stringify({ cohort: 'file', ranks: 3, threads: 4 }));
     const config = load(
@@ -43,9 +44,38 @@ describe('configuration', () => {
     expect(() => load({ config: 'c.json' })).toThrow(/c\.json cannot be read as JSON/);
   });
 
-  it('never prints a secret', () => {
-    const secret = { s3SecretAccessKey: 17 as unknown as string };
-    expect(() => load(secret)).toThrow(/\(secret\)/);
+  it('never prints a secret: of a secret setting, in an address, of an unknown setting, around a syntax error', () => {
+    const file = join(directory, 'c.json');
+    const refusal = (text: string): string => {
+      writeFileSync(file, text);
+      try {
+        load({ config: 'c.json' });
+      } catch (error) {
+        return inspect(error, { depth: 5 });
+      }
+      throw new Error('was not refused');
+    };
+    const cases: [file: string, named: RegExp][] = [
+      ['{"s3SecretAccessKey": ["hunter2"]}', /s3SecretAccessKey = \(secret\) \(from c\.json\)/],
+      ['{"s3AccessKeyId": ["hunter2"]}', /s3AccessKeyId = \(secret\)/],
+      ['{"dashboardPasswordHash": "hunter2"}', /dashboardPasswordHash = \(secret\)/],
+      ['{"redisUrl": "redis:/:hunter2/@x@queue:6379"}', /redisUrl = "\*\*\*@queue:6379"/],
+      ['{"redisUrl": "http://user:hunter2@queue:6379"}', /redisUrl = "http:\/\/\*\*\*@queue:6379"/],
+      [
+        '{"redisUrl": "http://queue?password=hunter2&db=1"}',
+        /redisUrl = "http:\/\/queue\?password=\*\*\*&db=1"/,
+      ],
+      ['{"dashboardUrl": "ftp://user:hunter2@x"}', /dashboardUrl = "ftp:\/\/\*\*\*@x"/],
+      [
+        '{"settings": {"s3SecretAccessKey": "hunter2"}, "s3SecretKey": "hunter2"}',
+        /unknown setting settings \(from c\.json\); unknown setting s3SecretKey/,
+      ],
+      ['{"s3SecretAccessKey": hunter2}', /cannot be read as JSON/],
+    ];
+    for (const [text, named] of cases) {
+      expect(refusal(text), text).toMatch(named);
+      expect(refusal(text), text).not.toContain('hunter2');
+    }
   });
 
   it('refuses a rank outside the cohort', () => {
