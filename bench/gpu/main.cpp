@@ -1,7 +1,9 @@
 // bench-cuda: times the CUDA backend; JSON lines on stdout. bench/gpu/run.py puts PyTorch beside it.
 //
 //   bench-cuda ops | products | prefill TOKENS ANSWER | load DIRECTORY | logits DIRECTORY IDS DOCUMENT QUERY OUT
-//     | answers DIRECTORY DOCUMENTS | methods TOKENS RANKS | collectives RANKS | virtual TOKENS RANKS
+//     | answers DIRECTORY DOCUMENTS | methods TOKENS RANKS [ONLY] | collectives RANKS | virtual TOKENS RANKS [ONLY]
+//
+// ONLY: methods by name, with commas: "full,ring zigzag"
 #include <cstdlib>
 #include <exception>
 #include <string_view>
@@ -15,9 +17,10 @@ int main(int argc, char** argv) {
   try {
     const auto gpu = [](int rank) { return longhaul::open_cuda_library({}).make({rank, ""}); };
     const auto first = [&] { return gpu(0); };
-    if (what == "methods" && argc == 4) return bench::methods(gpu, std::atoll(argv[2]), std::atoi(argv[3])), 0;
+    const std::string only = argc > 4 ? argv[4] : "";
+    if (what == "methods" && (argc == 4 || argc == 5)) return bench::methods(gpu, std::atoll(argv[2]), std::atoi(argv[3]), only), 0;
     if (what == "collectives" && argc == 3) return bench::collectives(gpu, std::atoi(argv[2])), 0;
-    if (what == "virtual" && argc == 4) return bench::virtual_ranks(first, std::atoll(argv[2]), std::atoi(argv[3])), 0;
+    if (what == "virtual" && (argc == 4 || argc == 5)) return bench::virtual_ranks(first, std::atoll(argv[2]), std::atoi(argv[3]), only), 0;
     const auto backend = longhaul::open_cuda_library({}).make({});
     if (what == "ops") bench::ops(*backend);
     else if (what == "products") bench::products(*backend);

@@ -103,17 +103,17 @@ void measure(Cohort& cohort, const Way& way, int ranks, int64_t tokens) {
 
 }  // namespace
 
-void methods(const std::function<std::shared_ptr<Backend>(int)>& gpu, int64_t tokens, int ranks) {
+void methods(const std::function<std::shared_ptr<Backend>(int)>& gpu, int64_t tokens, int ranks, const std::string& only) {
   std::vector<std::shared_ptr<Model>> models(static_cast<size_t>(ranks));
   on_ranks(ranks, [&](int r) { models[static_cast<size_t>(r)] = random_model(gpu(r), true); });
-  {
+  if (chosen("full", only)) {
     Cohort alone({models[0]}, tokens);
     measure(alone, {"full", Method::Full, 0, 0, {}, RingLayout::Contiguous}, 1, tokens);
   }
   const Rates rates = measure_rates(*models[0]);
   Cohort cohort(models, tokens);
   for (const Way& way : ways_of_ranks(tokens, ranks, rates))
-    measure(cohort, way, ranks, tokens);
+    if (chosen(way.name, only)) measure(cohort, way, ranks, tokens);
 }
 
 }  // namespace bench

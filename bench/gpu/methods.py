@@ -22,12 +22,12 @@ def cards():
     return subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip().splitlines()
 
 
-def run(tokens, ranks, to):
+def run(tokens, ranks, to, only):
     seen = cards()
     if len(seen) < ranks:
         sys.exit(f"{ranks} ranks need {ranks} GPUs, there are {len(seen)}")
     facts = {"cards": seen[:ranks], "date": datetime.date.today().isoformat()}
-    command = [str(ROOT / "build/native/bench-cuda"), "methods", str(tokens), str(ranks)]
+    command = [str(ROOT / "build/native/bench-cuda"), "methods", str(tokens), str(ranks)] + ([only] if only else [])
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child, open(to, "a") as out:
         for line in child.stdout:
             out.write(json.dumps({**json.loads(line), **facts}) + "\n")
@@ -76,13 +76,14 @@ def main():
     one = commands.add_parser("run")
     one.add_argument("--tokens", type=int, required=True)
     one.add_argument("--ranks", type=int, default=2)
+    one.add_argument("--only", help='these methods, by name, with commas: "star,ring zigzag"')
     one.add_argument("--to", required=True)
     all_ = commands.add_parser("page")
     all_.add_argument("--from", dest="source", required=True)
     all_.add_argument("--to", required=True)
     options = parser.parse_args()
     if options.command == "run":
-        run(options.tokens, options.ranks, options.to)
+        run(options.tokens, options.ranks, options.to, options.only)
     else:
         page(options.source, options.to)
 

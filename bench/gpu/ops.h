@@ -19,15 +19,15 @@ void products(longhaul::Backend& backend);
 void prefill(const std::shared_ptr<longhaul::Backend>& backend, int64_t tokens, int64_t answer);
 
 /// All methods on `ranks` GPUs by NCCL and `full` on one, at the same shapes with retaining heads: a JSON line each with
-/// the seconds of three prefills, of a decoded token, and of each rank's phases.
-void methods(const std::function<std::shared_ptr<longhaul::Backend>(int rank)>& gpu, int64_t tokens, int ranks);
+/// the seconds of three prefills, of a decoded token, and of each rank's phases. `only`: these methods, by name, with commas.
+void methods(const std::function<std::shared_ptr<longhaul::Backend>(int rank)>& gpu, int64_t tokens, int ranks, const std::string& only);
 
 /// The collectives of `ranks` GPUs by NCCL, bytes from or to each rank: a JSON line each with the median seconds.
 void collectives(const std::function<std::shared_ptr<longhaul::Backend>(int rank)>& gpu, int ranks);
 
 /// The methods of `methods` with every rank simulated on one GPU: a JSON line each with the seconds, communication aside,
 /// of the ranks that may be the slowest, and the bytes that each would need beside the weights.
-void virtual_ranks(const std::function<std::shared_ptr<longhaul::Backend>()>& gpu, int64_t tokens, int ranks);
+void virtual_ranks(const std::function<std::shared_ptr<longhaul::Backend>()>& gpu, int64_t tokens, int ranks, const std::string& only);
 
 /// Loading the checkpoint in `directory`, as it lies on the disk.
 void load(const std::shared_ptr<longhaul::Backend>& backend, const std::string& directory);

@@ -125,13 +125,14 @@ void line(const Way& way, int ranks, int64_t tokens, const std::vector<int>& whi
 
 }  // namespace
 
-void virtual_ranks(const Gpu& gpu, int64_t tokens, int ranks) {
-  {
+void virtual_ranks(const Gpu& gpu, int64_t tokens, int ranks, const std::string& only) {
+  if (chosen("full", only)) {
     const Way full{"full", Method::Full, 0, 0, {}, RingLayout::Contiguous};
     line(full, 1, tokens, {0}, {Virtual(gpu, tokens, 1).alone(full, 0, {})});
   }
   Virtual cohort(gpu, tokens, ranks);
   for (const Way& way : ways_of_ranks(tokens, ranks, cohort.rates())) {
+    if (!chosen(way.name, only)) continue;
     // With APB any rank may be the slowest; otherwise the last has at least as much to do as each other.
     std::vector<int> which;
     for (int r = way.method == Method::Apb ? 0 : ranks - 1; r < ranks; ++r) which.push_back(r);

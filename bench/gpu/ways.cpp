@@ -39,6 +39,16 @@ std::vector<int64_t> balanced(const Way& way, int64_t tokens, int ranks, const R
 
 }  // namespace
 
+bool chosen(std::string_view name, std::string_view names) {
+  if (names.empty()) return true;
+  for (;;) {
+    const size_t comma = names.find(',');
+    if (names.substr(0, comma) == name) return true;
+    if (comma == std::string_view::npos) return false;
+    names.remove_prefix(comma + 1);
+  }
+}
+
 Way apb(const char* name, int64_t tokens, int ranks) {
   const int64_t most = tokens / ranks / 2;
   const int64_t anchor = std::min<int64_t>({tokens / 32, 8192, most}), passing = std::min<int64_t>({tokens / 64, 8192, most});

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
@@ -25,6 +26,9 @@ Way apb(const char* name, int64_t tokens, int ranks);
 
 /// `apb` with lengths of blocks, in multiples of 128, with which all ranks end together at these rates.
 Way apb_uneven(int64_t tokens, int ranks, const Rates& rates);
+
+/// Whether `name` is one of `names`, which commas separate; none: every name is.
+bool chosen(std::string_view name, std::string_view names);
 
 /// Every method on several ranks; APB with even blocks and with uneven ones.
 std::vector<Way> ways_of_ranks(int64_t tokens, int ranks, const Rates& rates);
