@@ -13,7 +13,7 @@ export function demoCommand(): Command {
     .addOption(
       new Option('--comm <name>', 'what the ranks exchange through')
         .choices(['tcp', 'nccl', 'auto'])
-        .default('tcp'),
+        .default('auto'),
     )
     .option('--json', 'print answers and files as JSON on stdout, everything else on stderr')
     .action(async (options: { ranks: string; backend: string; comm: string; json?: boolean }) => {

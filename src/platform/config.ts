@@ -51,7 +51,7 @@ const schema = z.strictObject({
   cudaLibrary: z.string().optional(),
   cublasLt: z.string().optional(),
   /** What ranks exchange through: `auto` is nccl where every rank has a GPU of its own, tcp otherwise. */
-  comm: z.enum(['tcp', 'nccl', 'auto']).default('tcp'),
+  comm: z.enum(['tcp', 'nccl', 'auto']).default('auto'),
   /** libnccl.so.2; found by itself unless given. */
   nccl: z.string().optional(),
 
