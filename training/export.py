@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .heads import load_model
+from .demo_heads import load_model
 from .model import Config, Model, retaining
 from .tokenizer import ANSWER, BOS, CHAT_TEMPLATE, EOS, QUESTION, Encoder
 from .train import load_encoder

@@ -8,7 +8,7 @@ stages=${4:-[[512,256,150,0.0015],[2048,64,200,0.001],[8192,16,280,0.0008],[3276
 extend=${5:-0} head_seconds=${6:-100} eval_seconds=${7:-1000} documents=${8:-64}
 python=${PYTHON:-python3}
 $python -m training.train --out "$run" --filler "$filler" --spaced "$spaced" --stages "$stages" --extend "$extend"
-$python -m training.heads --out "$run" --filler "$filler" --seconds "$head_seconds"
+$python -m training.demo_heads --out "$run" --filler "$filler" --seconds "$head_seconds"
 $python -m training.export --out "$run" --to "$run/model"
 $python -m training.evaluate --model "$run/model" --filler "$filler" --to "$run/results" \
     --seconds "$eval_seconds" --documents "$documents" 2>&1 | tee -a "$run/evaluation.log"

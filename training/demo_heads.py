@@ -1,6 +1,6 @@
 """Trains the retaining heads of a trained model: which keys will the question and its answer look at?
 
-    python3 -m training.heads --out RUN --filler kjv.txt --seconds 100
+    python3 -m training.demo_heads --out RUN --filler kjv.txt --seconds 100
 
 The label of a document token, per KV head, is the largest pre-softmax attention logit that any
 question or answer token gives it. Labels are standardised per document and head: top-k needs their
