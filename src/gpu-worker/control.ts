@@ -11,6 +11,8 @@ import { pause } from './wait.js';
 
 const KEEP_MS = 24 * 3600 * 1000;
 const MAX_LENGTH = 1000;
+/** Longer than any deadline of the protocol; counted from the last message. Dead generations leave their streams behind. */
+const STREAM_KEEP_MS = 10 * 60_000;
 const BLOCK_MS = 1000;
 
 export interface ControlOptions {
@@ -53,7 +55,7 @@ export class Control {
           redis
             .multi()
             .xadd(this.outgoing, 'MAXLEN', '~', MAX_LENGTH, '*', 'm', text)
-            .pexpire(this.outgoing, KEEP_MS),
+            .pexpire(this.outgoing, STREAM_KEEP_MS),
         );
       } catch (error) {
         logger.warn({ err: error, type: body.type }, 'message not sent');
