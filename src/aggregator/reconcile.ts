@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { chunks, mapConcurrently } from '../batch/concurrency.js';
-import { unixNow } from '../batch/flags.js';
+import { redisNow, unixNow } from '../batch/flags.js';
 import { readHeader } from '../batch/header.js';
 import { dropBatch, recordFinished, registerBatch } from '../batch/record.js';
 import { finishedAt, readSuccess } from '../batch/success.js';
@@ -10,6 +10,7 @@ import type { Config } from '../platform/config.js';
 import { describeError, NotFoundError } from '../platform/errors.js';
 import { objectKeys, redisKeys } from '../platform/keys.js';
 import { isLiving, restoreLiving, type AggregatorContext } from './context.js';
+import { wakeMisdated } from './misdated.js';
 
 const outcomeStatuses = outcome.shape.status.options;
 
@@ -99,6 +100,8 @@ async function reconcile(
   renew: () => Promise<unknown>,
 ): Promise<void> {
   const { redis, store, logger } = context;
+  await wakeMisdated(context);
+  const now = await redisNow(redis);
   // Before S3 is listed: what Redis knew by then and the list lacks is gone.
   const known = await redis.zrange(redisKeys.batches(), '0', '-1');
   const seen = new Set<string>();
@@ -106,7 +109,7 @@ async function reconcile(
   const finished: Finished[] = [];
   for (const chunk of chunks([...seen], CHUNK)) {
     // One round trip: commands of one client that are given at once travel together.
-    const looks = await Promise.all(chunk.map(async (id) => ({ id, ...(await glance(redis, id)) })));
+    const looks = await Promise.all(chunk.map(async (id) => ({ id, ...(await glance(redis, id, now)) })));
     const open = looks.filter(({ id, isKnown, finishedAt, needsHelp }) => {
       if (finishedAt !== undefined) {
         memory.finished.add(id);
@@ -148,7 +151,7 @@ interface Glance {
 }
 
 /** All that can be told from Redis alone. */
-async function glance(redis: AggregatorContext['redis'], id: string): Promise<Glance> {
+async function glance(redis: AggregatorContext['redis'], id: string, now: number): Promise<Glance> {
   const [total, enqueued, finished, cancel, expires, ...ended] = await redis.hmget(
     redisKeys.batch(id),
     'total',
@@ -160,8 +163,7 @@ async function glance(redis: AggregatorContext['redis'], id: string): Promise<Gl
   );
   if (typeof total !== 'string') return { isKnown: false, needsHelp: true };
   if (typeof finished === 'string') return { isKnown: true, finishedAt: Number(finished), needsHelp: false };
-  const isEnding =
-    typeof cancel === 'string' || (typeof expires === 'string' && unixNow() >= Number(expires));
+  const isEnding = typeof cancel === 'string' || (typeof expires === 'string' && now >= Number(expires));
   const count = ended.reduce((sum, one) => sum + Number(one ?? 0), 0);
   return {
     isKnown: true,

@@ -8,12 +8,22 @@ export type Ending = 'cancelled' | 'expired' | undefined;
 
 export const unixNow = (): number => Math.floor(Date.now() / 1000);
 
+/**
+ * Unix seconds by Redis's clock, the one by which batches expire: a machine whose own wall clock is wrong must
+ * end nothing.
+ */
+export async function redisNow(redis: Redis): Promise<number> {
+  const [seconds] = await redis.time();
+  return Number(seconds);
+}
+
 export async function endingOf(
   redis: Redis,
   batch: { batch_id: string; expires_at: number | null },
 ): Promise<Ending> {
   if ((await redis.hexists(redisKeys.batch(batch.batch_id), 'cancel_requested_at')) === 1) return 'cancelled';
-  return batch.expires_at !== null && unixNow() >= batch.expires_at ? 'expired' : undefined;
+  if (batch.expires_at === null) return undefined;
+  return (await redisNow(redis)) >= batch.expires_at ? 'expired' : undefined;
 }
 
 /**

@@ -45,11 +45,11 @@ export class Sessions {
 
   mayTry(address: string): boolean {
     const before = this.tries.get(address);
-    return before === undefined || before.count < TRIES || Date.now() - before.since > TRIES_MS;
+    return before === undefined || before.count < TRIES || performance.now() - before.since > TRIES_MS;
   }
 
   tried(address: string): void {
-    const now = Date.now();
+    const now = performance.now();
     for (const [known, { since }] of this.tries) if (now - since > TRIES_MS) this.tries.delete(known);
     const before = this.tries.get(address) ?? { count: 0, since: now };
     this.tries.set(address, { ...before, count: before.count + 1 });

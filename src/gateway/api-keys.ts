@@ -89,7 +89,7 @@ export class ApiKeys {
   constructor(private readonly store: ObjectStore) {}
 
   async find(secret: string): Promise<ApiKey | undefined> {
-    if (Date.now() - this.readAt > FRESH_MS) {
+    if (performance.now() - this.readAt > FRESH_MS) {
       this.reading ??= this.read().finally(() => (this.reading = undefined));
       await this.reading;
     }
@@ -97,7 +97,7 @@ export class ApiKeys {
   }
 
   private async read(): Promise<void> {
-    const begun = Date.now();
+    const begun = performance.now();
     this.known = await readKeys(this.store, this.known);
     this.readAt = begun;
   }

@@ -21,8 +21,8 @@ export function registerHealth(app: FastifyInstance, context: GatewayContext): v
   let last: { at: number; ready: Promise<Ready> } | undefined;
   app.get('/healthz', () => ({ status: 'ok' }));
   app.get('/readyz', async (_request, reply) => {
-    if (last === undefined || Date.now() - last.at > FRESH_MS)
-      last = { at: Date.now(), ready: check(context) };
+    if (last === undefined || performance.now() - last.at > FRESH_MS)
+      last = { at: performance.now(), ready: check(context) };
     const ready = await last.ready;
     const status = context.signal.aborted ? 'draining' : ready.status;
     return reply.status(status === 'ready' ? 200 : 503).send({ ...ready, status });

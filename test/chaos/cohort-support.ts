@@ -58,6 +58,8 @@ export interface CohortOptions {
   cohort?: string;
   settings?: Partial<Settings>;
   settingsOf?: (rank: number) => Partial<Settings>;
+  /** Further variables of the ranks' environment. */
+  environment?: Record<string, string>;
 }
 
 /** Services and a model for a test file. */
@@ -171,7 +173,7 @@ export class TestCohort {
 }
 
 function spawnRank(
-  { redis, s3, modelDir, ranks, cohort, settings, settingsOf }: CohortOptions,
+  { redis, s3, modelDir, ranks, cohort, settings, settingsOf, environment: more }: CohortOptions,
   rank: number,
 ): Seat {
   const environment = toEnvironment({
@@ -189,7 +191,7 @@ function spawnRank(
   const child = watch(
     spawn(process.execPath, [command, ...flags], {
       stdio: ['ignore', 'ignore', 'pipe'],
-      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment },
+      env: { PATH: process.env['PATH'], HOME: process.env['HOME'], ...environment, ...more },
     }),
   );
   const log: string[] = [];
@@ -208,6 +210,8 @@ export class Bench {
   readonly store: ObjectStore;
   readonly documents: Queue<ItemJob, ItemResult>;
   readonly outcomes: Queue<ItemJob>;
+  /** Further variables of the environment of ranks started from now on. */
+  environment: Record<string, string> = {};
   private readonly cohorts: TestCohort[] = [];
   private readonly seats: Seat[] = [];
 
@@ -237,7 +241,14 @@ export class Bench {
     settingsOf?: (rank: number) => Partial<Settings>,
   ): TestCohort {
     if (!existsSync(resolve('dist/cli/main.js'))) throw new Error('dist is missing; run `make build`');
-    const made = new TestCohort({ ...this.services, ranks, cohort, settings, settingsOf });
+    const made = new TestCohort({
+      ...this.services,
+      ranks,
+      cohort,
+      settings,
+      settingsOf,
+      environment: this.environment,
+    });
     this.cohorts.push(made);
     return made.start();
   }
