@@ -41,6 +41,7 @@ const examples: Readonly<Record<string, string>> = {
   'longhaul eval': 'longhaul eval ruler --out report --tokens 2048 --documents 8',
   'longhaul eval ruler':
     'longhaul eval ruler --out report --tasks niah_single_1,vt --methods full,apb,apb:passing=0',
+  'longhaul eval file': 'longhaul eval file questions.jsonl --out report --measure f1',
   'longhaul heads': 'longhaul heads convert heads.bin retaining_heads.safetensors',
   'longhaul heads convert': 'longhaul heads convert heads.bin retaining_heads.safetensors',
   'longhaul completion': 'source <(longhaul completion bash)',

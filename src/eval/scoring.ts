@@ -1,10 +1,10 @@
 /** How right an answer is, from 0 to 1. */
 
 /**
- * `all`: the share of expected strings that the answer contains; `part`: whether it contains any (both as in
- * RULER, without regard to case); `exact`: whether it is one of them; `f1`: overlap of words with the best one.
+ * `all`: the share of expected strings that the answer contains; `substring`: whether it contains any (both as
+ * in RULER, without regard to case); `exact`: whether it is one of them; `f1`: overlap of words with the best one.
  */
-export const MEASURES = ['all', 'part', 'exact', 'f1'] as const;
+export const MEASURES = ['all', 'substring', 'exact', 'f1'] as const;
 export type Measure = (typeof MEASURES)[number];
 
 /** @param expected at least one. */
@@ -13,7 +13,7 @@ export function score(measure: Measure, answer: string, expected: readonly strin
   switch (measure) {
     case 'all':
       return expected.filter(found).length / expected.length;
-    case 'part':
+    case 'substring':
       return expected.some(found) ? 1 : 0;
     case 'exact':
       return expected.some((text) => normal(text) === normal(answer)) ? 1 : 0;

@@ -37,7 +37,7 @@ describe.each(TASK_NAMES)('%s', (task) => {
       expect(made.tokens).toBeGreaterThan(4096 - 400);
       expect(score(TASKS[task].measure, made.text, made.expected)).toBe(1);
     }
-    const { build } = generate(new Random(3), sources);
+    const { build } = generate(new Random(3), sources, 4000);
     const best = await fit({ build }, 4000, count);
     let units = 0;
     while (build(units) !== best.text) units++;
@@ -64,18 +64,35 @@ test('RULER settings: so many needles, of which so many are asked for', async ()
   expect((await make('vt', 2048)).expected).toHaveLength(5);
 });
 
+test('RULER settings: how an answer is measured, and how long it may be', () => {
+  const of = (task: string) => (task.startsWith('niah') ? 'niah' : task.startsWith('qa') ? 'qa' : task);
+  const settings = Object.fromEntries(
+    TASK_NAMES.map((task) => [of(task), [TASKS[task].measure, TASKS[task].maxTokens]]),
+  );
+  expect(settings).toEqual({
+    niah: ['all', 128],
+    vt: ['all', 30],
+    cwe: ['all', 120],
+    fwe: ['all', 50],
+    qa: ['substring', 32],
+  });
+});
+
 test('cwe and fwe ask for the words that the list holds most often', async () => {
-  for (const [task, skip] of [
-    ['cwe', 0],
-    ['fwe', 1],
+  for (const [task, skip, length] of [
+    ['cwe', 0, 4096],
+    ['cwe', 0, 2048],
+    ['fwe', 1, 4096],
   ] as const) {
-    const { text, expected } = await make(task, 4096);
+    const { text, expected } = await make(task, length);
     const counts = new Map<string, number>();
     for (const word of text.replace(/\d+\. /g, '').split(' ')) counts.set(word, (counts.get(word) ?? 0) + 1);
     const ranked = [...counts].sort((a, b) => b[1] - a[1]);
     const top = ranked.slice(skip, skip + expected.length);
     expect(top.map(([word]) => word).sort()).toEqual([...expected].sort());
     expect(top.at(-1)?.[1]).toBeGreaterThan(ranked[skip + expected.length]?.[1] ?? Infinity);
+    // RULER's frequencies, which are others below 4096 tokens.
+    if (task === 'cwe') expect([top[0]?.[1], ranked[10]?.[1]]).toEqual(length < 4096 ? [6, 1] : [30, 3]);
   }
 });
 

@@ -6,9 +6,9 @@ test('all: the share of expected strings in the answer, without regard to case',
   expect(score('all', 'ONE, two.', ['one', 'two', 'three', 'four'])).toBe(0.5);
 });
 
-test('part: any of them is enough', () => {
-  expect(score('part', 'It was Paris.', ['paris', 'Lutetia'])).toBe(1);
-  expect(score('part', 'It was Rome.', ['paris'])).toBe(0);
+test('substring: any of them is enough', () => {
+  expect(score('substring', 'It was Paris.', ['paris', 'Lutetia'])).toBe(1);
+  expect(score('substring', 'It was Rome.', ['paris'])).toBe(0);
 });
 
 test('exact: in normal form, nothing more', () => {

@@ -3,16 +3,17 @@ import { LonghaulError } from '../../platform/errors.js';
 import { Random } from '../../platform/random.js';
 import { drawn, type Generate } from './sample.js';
 
-interface CommonSettings {
+/** How often a common word and how often any other stands in the list. */
+interface Times {
   common: number;
-  /** How often a common word and how often any other stands in the list. */
-  commonTimes: number;
-  otherTimes: number;
+  other: number;
 }
 
-/** A unit of filler is one more uncommon word, `otherTimes` times. */
-export function commonWords({ common, commonTimes, otherTimes }: CommonSettings): Generate {
-  return (random, { vocabulary }) => {
+/** @param short for documents below 4096 tokens. A unit of filler is one more uncommon word, `times.other` times. */
+export function commonWords(settings: { common: number; times: Times; short: Times }): Generate {
+  return (random, { vocabulary }, length) => {
+    const { common } = settings;
+    const times = length < 4096 ? settings.short : settings.times;
     const order = random.shuffle(vocabulary);
     const expected = order.slice(0, common);
     const seed = random.below(2 ** 31);
@@ -27,12 +28,12 @@ export function commonWords({ common, commonTimes, otherTimes }: CommonSettings)
       return word;
     });
     return {
-      question: `What are the ${common} most common words in the above list?`,
+      question: `Which ${common} words stand in the numbered list most often?`,
       expected,
       build: (units) => {
         const list = [
-          ...expected.flatMap((word) => Array<string>(commonTimes).fill(word)),
-          ...others(units).flatMap((word) => Array<string>(otherTimes).fill(word)),
+          ...expected.flatMap((word) => Array<string>(times.common).fill(word)),
+          ...others(units).flatMap((word) => Array<string>(times.other).fill(word)),
         ];
         return new Random(seed)
           .shuffle(list)
@@ -61,13 +62,13 @@ export function frequentWords({ alpha, asked }: { alpha: number; asked: number }
     const zeta = shares.reduce((sum, share) => sum + share, 0);
     const seed = random.below(2 ** 31);
     return {
-      question: `What are the ${asked} most frequently appeared words in the above coded text? Do not count "...".`,
+      question: `Which ${asked} coded words occur most often in the text, leaving out "..."?`,
       expected: ranked.slice(1, 1 + asked),
       build: (units) => {
         // Below 20 units the asked words would tie with others.
         const words = 200 + 10 * units;
         const list = ranked.flatMap((word, i) =>
-          Array<string>(Math.round((words * (shares[i] ?? 0)) / zeta)).fill(word),
+          Array<string>(Math.floor((words * (shares[i] ?? 0)) / zeta)).fill(word),
         );
         return new Random(seed).shuffle(list).join(' ');
       },

@@ -25,7 +25,7 @@ export async function makeDocument(
   count: (text: string) => Promise<number>,
 ): Promise<MadeDocument> {
   const state = createHash('sha256').update(`${seed}/${task}/${length}/${index}`).digest().readInt32LE();
-  const sample = TASKS[task].generate(new Random(state), sources);
+  const sample = TASKS[task].generate(new Random(state), sources, length);
   const { text, tokens } = await fit(sample, length, count);
   return { task, length, tokens, text, question: sample.question, expected: sample.expected };
 }

@@ -4,7 +4,7 @@ import type { Random } from '../../platform/random.js';
 /** One document with its question, at any number of filler units. */
 export interface Sample {
   question: string;
-  /** What a right answer contains: all of them, or for `part` any of them. */
+  /** What a right answer contains: all of them, or for `substring` any of them. */
   expected: string[];
   /**
    * The document with so many units of filler (sentences, words, lines or paragraphs: the task's own).
@@ -27,7 +27,8 @@ export interface QuestionSet {
   paragraphs: readonly string[];
 }
 
-export type Generate = (random: Random, sources: Sources) => Sample;
+/** @param length of the document in tokens, for settings that depend on it. */
+export type Generate = (random: Random, sources: Sources, length: number) => Sample;
 
 /** Items by index, each drawn once and in order, so that longer documents begin like shorter ones. */
 export function drawn<T>(draw: (index: number) => T): (count: number) => T[] {

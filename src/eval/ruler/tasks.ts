@@ -1,7 +1,9 @@
 /**
  * RULER's 13 tasks with its settings (Hsieh et al., *RULER: What's the Real Context Size of Your
- * Long-Context Language Models?*, COLM 2024). Wording, filler and vocabulary are our own, and there is no
- * worked example before the list of `vt` and `cwe`.
+ * Long-Context Language Models?*, COLM 2024). What differs: a length is the document's alone, without question
+ * and answer; needles stand at any depth instead of one of 40; the prose and the vocabulary are of a book in
+ * the public domain; the prompt is the model's own, without introduction, start of an answer, or the worked
+ * example of `vt` and `cwe`. Needles and assignments are worded as the demo model was trained to read them.
  */
 import type { Measure } from '../scoring.js';
 import { commonWords, frequentWords } from './counted-words.js';
@@ -42,13 +44,17 @@ export const TASKS = {
   niah_multiquery: needle({ keys: 4, asked: 4 }),
   vt: { generate: variables({ hops: 4 }), measure: 'all', maxTokens: 30 },
   cwe: {
-    generate: commonWords({ common: 10, commonTimes: 30, otherTimes: 3 }),
+    generate: commonWords({
+      common: 10,
+      times: { common: 30, other: 3 },
+      short: { common: 6, other: 1 },
+    }),
     measure: 'all',
     maxTokens: 120,
   },
   fwe: { generate: frequentWords({ alpha: 2, asked: 3 }), measure: 'all', maxTokens: 50 },
-  qa_1: { generate: questions('squad'), measure: 'part', maxTokens: 32 },
-  qa_2: { generate: questions('hotpot'), measure: 'part', maxTokens: 32 },
+  qa_1: { generate: questions('squad'), measure: 'substring', maxTokens: 32 },
+  qa_2: { generate: questions('hotpot'), measure: 'substring', maxTokens: 32 },
 } satisfies Record<string, Task>;
 
 export type TaskName = keyof typeof TASKS;
