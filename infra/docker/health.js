@@ -1,0 +1,42 @@
+// A container's health check. A role that serves HTTP is asked for its page; a rank whose heartbeat stops and an
+// aggregator that cannot go on end themselves, so of them it is enough that their process is there.
+import { readdirSync, readFileSync } from 'node:fs';
+
+const ports = {
+  gateway: ['LONGHAUL_GATEWAY_PORT', 7080, '/healthz'],
+  dashboard: ['LONGHAUL_DASHBOARD_PORT', 7070, '/login'],
+};
+
+/** The role in the arguments of longhaul's process; undefined: there is none. */
+function runningRole() {
+  for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name) && name !== '1')) {
+    let words;
+    try {
+      words = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
+    } catch {
+      // It ended while we looked.
+      continue;
+    }
+    const at = words.findIndex((word) => /(^|\/)longhaul(\.js)?$/.test(word));
+    if (at >= 0) return words[at + 1];
+  }
+  return undefined;
+}
+
+const role = process.argv[2] ?? runningRole();
+if (role === undefined) {
+  console.error('no longhaul process');
+  process.exit(1);
+}
+const place = ports[role];
+if (place !== undefined) {
+  const [variable, standard, path] = place;
+  const url = `http://127.0.0.1:${process.env[variable] ?? standard}${path}`;
+  try {
+    const answer = await fetch(url, { signal: AbortSignal.timeout(3000), redirect: 'manual' });
+    if (answer.status >= 400) throw new Error(`status ${answer.status}`);
+  } catch (error) {
+    console.error(`${url}: ${error.message}`);
+    process.exit(1);
+  }
+}
