@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 
 const ports = {
   gateway: ['LONGHAUL_GATEWAY_PORT', 7080, '/healthz'],
-  dashboard: ['LONGHAUL_DASHBOARD_PORT', 7070, '/login'],
+  dashboard: ['LONGHAUL_DASHBOARD_PORT', 7070, '/api/session'],
 };
 
 /** The role in the arguments of longhaul's process; undefined: there is none. */
