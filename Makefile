@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: chaos clean-root demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak docs help
+.PHONY: chaos clean-root demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak pack-check docs help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
@@ -19,7 +19,8 @@ help:
 	@echo "make cuda        the CUDA backend (needs nvcc; no GPU)"
 	@echo "make test-gpu    kernels, cases, NCCL, then the pipeline, on a machine with two H100 or H200: TESTS=, ROUNDS=, ONE_GPU=1"
 	@echo "make clean-root  infra/install.sh in a Debian 13 made for it: root, debootstrap; ROOT= keeps and reuses it"
-	@echo "make docs        docs/cli.md, docs/errors.md and docs/openapi.json, from the code"
+	@echo "make pack-check  packs, installs the tarball into an empty folder, and runs the demo there"
+	@echo "make docs        docs/cli.md, docs/errors.md, docs/api.md and docs/openapi.json, from the code"
 	@echo "make clean       removes build outputs; keeps .longhaul/ and node_modules/"
 
 # Packages, redis-server and a compiler: installs what is missing and names what cannot be had.
@@ -107,6 +108,10 @@ test-gpu:
 # By night: some minutes, and 1.5 GB without a kept ROOT.
 clean-root:
 	@infra/clean-root.sh $(ROOT)
+
+# The package as a stranger gets it; the integration tests have a quick form of it.
+pack-check: setup
+	@test/package/check.sh
 
 # What is made from the code itself; a unit test says when it is out of date.
 docs: setup

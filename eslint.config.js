@@ -15,6 +15,8 @@ const may = {
   dashboard: ['contracts', 'platform', 'text', 'plan', 'batch'],
   // It submits over HTTP what the command line submits from a file.
   gateway: ['contracts', 'platform', 'text', 'plan', 'batch', 'producer'],
+  // The command line's producer side, for programs.
+  library: ['contracts', 'platform', 'text', 'plan', 'batch', 'producer'],
   eval: ['contracts', 'platform', 'text', 'plan', 'batch'],
   local: ['contracts', 'platform'],
 };

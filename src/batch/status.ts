@@ -32,6 +32,11 @@ export async function getStatus(deps: BatchDeps, id: string, signal?: AbortSigna
   return statusFromFields(id, fields, active, back);
 }
 
+/** Nothing of it will change any more. */
+export function hasEnded({ status }: Pick<BatchStatus, 'status'>): boolean {
+  return status === 'completed' || status === 'cancelled' || status === 'expired';
+}
+
 /** Of several batches at once, in their order, without what was given back; one that is gone is left out. */
 export async function getStatuses(
   deps: BatchDeps,

@@ -31,7 +31,7 @@ export function doctorCommand(): Command {
       const config = configOf(command);
       const findings = await Promise.all([
         check('node', 'install Node.js 20.19 or newer', checkNode),
-        check('engine', 'build it with: make build', checkEngine),
+        check('engine', 'build it with: longhaul engine build', checkEngine),
         check('gpu', 'install what is missing, or use --backend cpu', () => checkGpu(config)),
         check('redis', 'start it, or correct --redis-url', () => checkRedisServer(config)),
         check('s3', 'start it, or correct --s3-endpoint, --s3-bucket and the credentials', () =>

@@ -1,10 +1,14 @@
 import { Presets, SingleBar } from 'cli-progress';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { join } from 'node:path';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
 import { confirmAnswers, describeCell, type CellProgress } from '../gpu-worker/check/confirm.js';
 import { describeResult, runCases, type CaseResult } from '../gpu-worker/check/run.js';
 import { capabilities, type BackendName, type RingLayout } from '../gpu-worker/engine/engine.js';
+import { packageRoot } from '../local/layout.js';
+import { addonPath } from '../local/native-engine.js';
 import { ConfigError } from '../platform/errors.js';
 import { shutdownSignal } from '../platform/shutdown.js';
+import { buildWithProgress } from './build-engine.js';
 
 interface CheckFlags {
   backend: BackendName;
@@ -59,7 +63,7 @@ function toJson(result: CaseResult): string {
   );
 }
 
-/** `longhaul engine info`, `check` and `confirm` */
+/** `longhaul engine info`, `build`, `check` and `confirm` */
 export function engineCommand(): Command {
   const engine = new Command('engine').description('the native engine on this machine');
 
@@ -70,9 +74,28 @@ export function engineCommand(): Command {
     .action(() => console.log(JSON.stringify(capabilities(), undefined, 2)));
 
   engine
+    .command('build')
+    .description('compile what is missing or out of date of it; `local up` does so by itself')
+    .option('--json', 'print the path of the addon as JSON')
+    .action(async ({ json }: { json?: boolean }) => {
+      const { signal, dispose } = shutdownSignal();
+      try {
+        await buildWithProgress(signal);
+        console.log(json === true ? JSON.stringify({ addon: addonPath }) : `built ${addonPath}`);
+      } finally {
+        dispose();
+      }
+    });
+
+  engine
     .command('check')
     .description('run golden cases, one process per rank, and print each error beside its tolerance')
-    .argument('[dirs...]', 'case folders, or folders of them', ['test/cases'])
+    .addArgument(
+      new Argument('[dirs...]', 'case folders, or folders of them').default(
+        [join(packageRoot, 'test/cases')],
+        "longhaul's own",
+      ),
+    )
     .addOption(
       new Option('--backend <name>', 'where to run').choices(['cpu', 'cuda', 'auto']).default('auto'),
     )

@@ -34,6 +34,7 @@ const examples: Readonly<Record<string, string>> = {
   'longhaul gateway key revoke': 'longhaul gateway key revoke key_0123456789abcdef',
   'longhaul engine': 'longhaul engine info',
   'longhaul engine info': 'longhaul engine info --json',
+  'longhaul engine build': 'longhaul engine build',
   'longhaul engine check': 'longhaul engine check test/cases --method ring',
   'longhaul engine confirm': 'longhaul engine confirm --lengths 2048 --methods apb',
   'longhaul bench': 'longhaul bench cpu --tokens 4096',

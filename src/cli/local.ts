@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { down } from '../local/down.js';
 import { packageRoot } from '../local/layout.js';
+import { engineIsBuilt } from '../local/native-engine.js';
 import { localStatus, type LocalStatus } from '../local/status.js';
 import { supervise } from '../local/supervisor.js';
 import { up, type UpResult } from '../local/up.js';
 import type { Settings } from '../platform/config.js';
 import { shutdownSignal } from '../platform/shutdown.js';
+import { buildWithProgress } from './build-engine.js';
 import { printJson, printLine } from './context.js';
 
 const toStderr = (text: string): void => void process.stderr.write(`local: ${text}\n`);
@@ -75,6 +77,12 @@ export function localCommand(): Command {
       const flags = command.optsWithGlobals<UpFlags>();
       const { signal, dispose } = shutdownSignal();
       try {
+        if (!engineIsBuilt()) {
+          toStderr(
+            'the native engine is not built yet: this once, in a minute or two, with make and a C++20 compiler',
+          );
+          await buildWithProgress(signal);
+        }
         const result = await up({
           folder: flags.dir,
           ranks: flags.ranks,

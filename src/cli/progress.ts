@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Presets, SingleBar } from 'cli-progress';
 import { Pace } from '../batch/pace.js';
+import { hasEnded } from '../batch/status.js';
 import type { BatchStatus } from '../contracts/status.js';
 
-const ENDED = ['completed', 'cancelled', 'expired'];
 const POLL_MS = 500;
 /** After this long without a working cohort, the person is told. */
 const IDLE_HINT_MS = 30_000;
@@ -30,7 +30,7 @@ export async function watchBatch(
     for (;;) {
       const status = await getStatus();
       display.update(status);
-      if (ENDED.includes(status.status)) return status;
+      if (hasEnded(status)) return status;
       if (status.active.length > 0 || status.status !== 'in_progress') busyAt = Date.now();
       else if (Date.now() - busyAt > IDLE_HINT_MS) {
         display.note('no cohort has claimed a document for 30 s; is one running? (longhaul local status)');

@@ -46,6 +46,7 @@ export const answer = z.strictObject({
   /** `stop`: an end token; `length`: max_tokens reached. */
   finish: z.enum(['stop', 'length']),
 });
+export type Answer = z.infer<typeof answer>;
 
 /** How an answer was made. A backend or method is never silently replaced: this says what ran. */
 export const execution = z.strictObject({

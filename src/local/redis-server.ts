@@ -1,14 +1,13 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { ConfigError } from '../platform/errors.js';
+import { packageRoot } from './layout.js';
 
 /** Where infra/setup/redis.sh puts a redis-server that it could not install system-wide. */
-export const redisToolPath = fileURLToPath(
-  new URL('../../.longhaul/tools/redis/redis-server', import.meta.url),
-);
+export const redisToolPath = join(packageRoot, '.longhaul/tools/redis/redis-server');
 
 /**
  * The redis-server to spawn: the one on PATH, else the one of the setup script.
@@ -25,7 +24,7 @@ export async function findRedisServer(candidates = ['redis-server', redisToolPat
     }
   }
   throw new ConfigError(
-    'redis-server was not found on PATH or in .longhaul/tools/redis. Get it with infra/setup/redis.sh, or with ' +
+    `redis-server was not found on PATH or at ${redisToolPath}. Get it with ${join(packageRoot, 'infra/setup/redis.sh')}, or with ` +
       '`apt-get install redis-server` or `brew install redis`.',
   );
 }

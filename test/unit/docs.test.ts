@@ -2,10 +2,18 @@ import { existsSync, readFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { dirname, join, normalize } from 'node:path';
 import { expect, test } from 'vitest';
-import { errorReference } from './error-reference.js';
+import { apiReference } from './api-reference.js';
+import { errorCodeList, errorReference } from './error-reference.js';
 
-test('the list of errors is current: make docs', async () => {
+test('the list of errors is current: make docs', { timeout: 30_000 }, async () => {
   await expect(errorReference()).toMatchFileSnapshot('../../docs/errors.md');
+  await expect(errorCodeList()).toMatchFileSnapshot('../../src/library/error-codes.ts');
+});
+
+test('the reference for programs is current: make docs', async () => {
+  const text = apiReference();
+  expect(text).toMatch(/### Longhaul\n[^]*async submit\([^]*throws InputError[^]*### Outcome\n/);
+  await expect(text).toMatchFileSnapshot('../../docs/api.md');
 });
 
 test('the list of errors has codes, their sentences, and names for values', () => {

@@ -1,10 +1,15 @@
-/** docs/errors.md, from the places in src/ that make errors with a code. */
+/** docs/errors.md and the library's list of codes, from the places in src/ that make errors with a code. */
 import { readdirSync, readFileSync } from 'node:fs';
 import ts from 'typescript';
 
 const CODE = /^[A-Z][A-Z_]+$/;
 
-export function errorReference(): string {
+let read: [code: string, sentences: string[]][] | undefined;
+
+/** Of each code, in order, its sentences; the sources are read once. */
+const errorCodes = () => (read ??= readCodes());
+
+function readCodes(): [code: string, sentences: string[]][] {
   const found = new Map<string, Set<string>>();
   const add = (code: string, message: ts.Expression | undefined) => {
     const texts = found.get(code) ?? new Set();
@@ -36,7 +41,22 @@ export function errorReference(): string {
     visit(source);
   }
   const codes = [...found].sort(([a], [b]) => (a < b ? -1 : 1));
-  const rows = codes.map(([code, texts]) => `| \`${code}\` | ${[...texts].sort().map(cell).join('<br>')} |`);
+  return codes.map(([code, texts]) => [code, [...texts].sort()]);
+}
+
+export function errorCodeList(): string {
+  return `/** Made by \`make docs\`: the codes of docs/errors.md, but for those that only the native engine makes. */
+export const ERROR_CODES = [
+${errorCodes()
+  .map(([code]) => `  '${code}',`)
+  .join('\n')}
+] as const;
+export type ErrorCode = (typeof ERROR_CODES)[number];
+`;
+}
+
+export function errorReference(): string {
+  const rows = errorCodes().map(([code, texts]) => `| \`${code}\` | ${texts.map(cell).join('<br>')} |`);
   return `# Errors by code
 
 Made by \`make docs\` from the places in \`src/\` that make them. A code is stable; the sentence names the offending value (here

@@ -13,7 +13,10 @@ let loaded: Addon | undefined;
 export function addon(): Addon {
   if (loaded) return loaded;
   if (!existsSync(path)) {
-    throw new EngineError('ENGINE_ADDON', `the native engine ${path} is not built; run \`make build\``);
+    throw new EngineError(
+      'ENGINE_ADDON',
+      `the native engine ${path} is not built; run \`longhaul engine build\``,
+    );
   }
   try {
     loaded = createRequire(import.meta.url)(path) as Addon;
@@ -21,7 +24,7 @@ export function addon(): Addon {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new EngineError(
       'ENGINE_ADDON',
-      `the native engine ${path} cannot be loaded: ${why}; run \`make build\` on this machine`,
+      `the native engine ${path} cannot be loaded: ${why}; run \`longhaul engine build\` on this machine`,
       undefined,
       { cause },
     );
