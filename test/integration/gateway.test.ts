@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { createReadStream, readFileSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { Agent, get } from 'node:https';
 import { join, resolve } from 'node:path';
 import OpenAI, { APIError } from 'openai';
@@ -11,6 +11,7 @@ import type { Limits } from '../../src/gateway/api-keys.js';
 import { gatewayCommand } from '../../src/cli/gateway.js';
 import { drawId, type BatchRecord } from '../../src/gateway/records.js';
 import { responses } from '../../src/gateway/schemas.js';
+import { toEnvironment } from '../../src/platform/config.js';
 import { gatewayKeys } from '../../src/platform/keys.js';
 import { until } from '../chaos/cohort-support.js';
 import { watch } from '../support/leaks.js';
@@ -143,20 +144,61 @@ test(
   },
 );
 
-test('the example in examples/openai-client answers', { timeout: 60_000 }, async () => {
-  const text = join(folder, 'book.txt');
-  await writeFile(text, TEXT);
+/** An example as a person runs it: its exit code and what it wrote. */
+async function runExample(args: string[], environment: Record<string, string>) {
   const child = watch(
-    spawn(process.execPath, [resolve('examples/openai-client/ask.js'), text, QUESTION], {
-      env: { PATH: process.env['PATH'], OPENAI_BASE_URL: gateway.url, OPENAI_API_KEY: secret },
-    }),
+    spawn(process.execPath, args, { env: { PATH: process.env['PATH'], ...environment }, cwd: folder }),
   );
   let [out, err] = ['', ''];
   child.stdout?.on('data', (chunk: Buffer) => (out += chunk.toString()));
   child.stderr?.on('data', (chunk: Buffer) => (err += chunk.toString()));
   const [code] = (await once(child, 'close')) as [number | null];
+  return { code, out, err };
+}
+
+test('the example in examples/openai-client answers', { timeout: 60_000 }, async () => {
+  const text = join(folder, 'book.txt');
+  await writeFile(text, TEXT);
+  const { code, out, err } = await runExample([resolve('examples/openai-client/ask.js'), text, QUESTION], {
+    OPENAI_BASE_URL: gateway.url,
+    OPENAI_API_KEY: secret,
+  });
   expect(code, err).toBe(0);
   expect(out).toMatch(new RegExp(`^question-1: .*${KEY}`));
+});
+
+test('the example in examples/bulk-qa asks every book of a folder, once', { timeout: 120_000 }, async () => {
+  const books = join(folder, 'books');
+  await mkdir(books);
+  const other = '305281946652';
+  await writeFile(join(books, 'a.txt'), TEXT);
+  await writeFile(join(books, 'b.md'), TEXT.replaceAll(KEY, other));
+  await writeFile(join(books, 'cover.jpg'), 'no book');
+  await writeFile(join(folder, 'questions.txt'), `${QUESTION}\n\n`);
+  const settings = {
+    ...stack.s3.settings,
+    redisUrl: stack.redis.url,
+    modelDir: resolve('models/demo'),
+    ranks: 2,
+  };
+  const ask = () =>
+    runExample([resolve('examples/bulk-qa/ask.js'), 'books', 'questions.txt'], {
+      ...toEnvironment(settings),
+      HOME: process.env['HOME'] ?? '',
+    });
+  const first = await ask();
+  expect(first.code, first.err).toBe(0);
+  const cells = first.out
+    .trimEnd()
+    .split('\n')
+    .map((line) => line.split('\t'));
+  expect(cells).toEqual([
+    ['a.txt', QUESTION, expect.stringContaining(KEY)],
+    ['b.md', QUESTION, expect.stringContaining(other)],
+  ]);
+  const again = await ask();
+  expect(again.out).toBe(first.out);
+  expect(again.err).toContain('asked before');
 });
 
 test('a bad file fails its batch with the lines; what longhaul may not read is refused too', async () => {
