@@ -40,13 +40,28 @@ def run(tokens, ranks, to, only):
 def row(run, full):
     name = f"| {run['method']} | {run['ranks']} | {run['anchor'] or '-'} / {run['passing'] or '-'} "
     if "error" in run:
-        return name + f"| {run['error'].replace('_', ' ')} | | | | |"
+        return name + f"| {run['error'].replace('_', ' ')} | | | | | |"
     seconds, times = min(run["seconds"]), run["phases"]
     ratio = f"{full / seconds:.2f}x" if full else ""
     spread = f"{seconds:.3f} ({statistics.median(run['seconds']):.3f})"
     waits = max(phase["communication"] for phase in times)
     attention = max(phase["attention"] for phase in times)
-    return name + f"| {spread} | {ratio} | {waits * 1e3:.1f} | {attention:.3f} | {run['decode_seconds'] * 1e3:.2f} |"
+    shared = f"{run['decode_shared_seconds'] * 1e3:.2f}" if "decode_shared_seconds" in run else ""
+    return name + f"| {spread} | {ratio} | {waits * 1e3:.1f} | {attention:.3f} | {run['decode_seconds'] * 1e3:.2f} | {shared} |"
+
+
+def phases(runs):
+    """Milliseconds of each phase on each rank, for APB with even and with uneven blocks."""
+    found = [r for r in runs if r["method"].startswith("apb") and "phases" in r]
+    if not found:
+        return []
+    names = list(found[0]["phases"][0])
+    text = ["", "By phase, ms:", "", "| blocks | rank | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    for run in found:
+        for rank, times in enumerate(run["phases"]):
+            block = run["blocks"][rank] if run["blocks"] else run["tokens"] // run["ranks"]
+            text.append(f"| {block} | {rank} | " + " | ".join(f"{times[name] * 1e3:.1f}" for name in names) + " |")
+    return text
 
 
 def page(source, to):
@@ -64,9 +79,9 @@ def page(source, to):
         found = [r for key, r in latest.items() if key[0] == tokens]
         full = next((min(r["seconds"]) for r in found if r["method"] == "full" and "seconds" in r), None)
         text += ["", f"## {tokens // 1024}K tokens", "", "; ".join(sorted({", ".join(r["cards"]) + " on " + r["date"] for r in found})), ""]
-        text += ["| method | GPUs | l_a / l_p | prefill, s | to full on one | communication, ms | attention, s | a decoded token, ms |",
-                 "|---|---|---|---|---|---|---|---|"]
-        text += [row(r, full) for r in found]
+        text += ["| method | GPUs | l_a / l_p | prefill, s | to full on one | communication, ms | attention, s | a decoded token, ms | its MLP shared, ms |",
+                 "|---|---|---|---|---|---|---|---|---|"]
+        text += [row(r, full) for r in found] + phases(found)
     pathlib.Path(to).write_text("\n".join(text) + "\n")
 
 

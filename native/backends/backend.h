@@ -158,6 +158,18 @@ class Backend {
   /// out [T, out] = x [T, in] * weight^T + bias; with `accumulate`, out += (the residual add).
   virtual void gemm(const Matrix& x, const Linear& weight, const Matrix& out, bool accumulate) = 0;
 
+  /// A rectangle of a weight [out, in].
+  struct Slice {
+    int64_t first_out, outs, first_in, ins;
+  };
+  /// out [T, outs] = x [T, ins] * slice^T, and the bias of these outputs where the slice begins at input 0, so that
+  /// the sum over slices that share out a weight's inputs has it once. For few rows.
+  virtual void gemm_slice(const Matrix& x, const Linear& weight, const Slice& slice, const Matrix& out) = 0;
+
+  /// x [T, C] += the sum of `count` parts [T, C], which lie one after the other in `parts` [count * T, C]; summed in
+  /// this order in float32, so that whoever has the same parts gets the same bits.
+  virtual void add_parts(int64_t count, const Matrix& parts, const Matrix& x) = 0;
+
   /// Rotates in place: x [T, heads*D] at `positions` [T]; rotate_half layout (i pairs with i + D/2).
   virtual void rope(const Matrix& x, int64_t heads, std::span<const int32_t> positions,
                     const Rope& rope) = 0;

@@ -1,5 +1,6 @@
 // Decoding over the distributed cache: every rank attends to its own keys, the partial results are
-// merged by their log-sum-exp, and everything else is computed by every rank alike.
+// merged by their log-sum-exp, and everything else is computed by every rank alike, but for the MLP of single
+// tokens: where reading its weights takes longer than a collective, each rank computes a share.
 #include <algorithm>
 
 #include "document.h"
@@ -11,6 +12,8 @@ namespace longhaul {
 namespace {
 
 constexpr int64_t kChunkRows = 1024;  // of a long question
+constexpr int64_t kWorthSharing = int64_t{100} << 20;  // bytes of a layer's weights that a rank need not read
+constexpr int64_t kAlign = 8;                          // of shares: whole loads of 16 bytes
 
 size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }  // vector loads on devices
 
@@ -25,6 +28,11 @@ class Decode {
   void run_layers(std::span<const uint32_t> tokens);
   void attend(int64_t layer, int64_t rows);
   void merge(int64_t rows);
+  bool worth_sharing() const;
+  /// Rank r's columns of the MLP's width begin here; those of the last rank end at begin_of(ranks).
+  int64_t begin_of(int64_t r) const;
+  /// Everything behind the attention of one token, the MLP shared out over the ranks.
+  void finish_shared(const Layer& layer);
   /// Rank 0 chooses the next token; all ranks get it, or throw "stopped".
   uint32_t choose(size_t index, int64_t rows);
   void record_lse(std::vector<std::vector<float>>& to, const void* lse, int64_t rows);
@@ -36,6 +44,7 @@ class Decode {
   const DecodeRequest& request_;
   Control& control_;
   const Heads& heads_;
+  const bool shared_;         // the MLP of single tokens
   const bool last_;           // of the ranks: it attends to the new tokens as well
   const int64_t kv_columns_;  // NK*D
   const int64_t wide_;        // NQ*D
@@ -51,6 +60,7 @@ class Decode {
   Rows outs_;                 // [ranks * L, NQ*D]
   BufferPtr lses_;            // [ranks, L, NQ] float32
   BufferPtr merged_lse_;      // [L, NQ] float32
+  Rows shares_;               // [ranks, C] of a token's MLP, where it is shared
   std::vector<float> logits_;  // [V], host, rank 0
 
   std::unique_ptr<Backend::Recording> recording_;  // of a step of one token
@@ -69,7 +79,7 @@ struct PartSize {
 Decode::Decode(const Model& model, Exchange& exchange, const Document& document, const DecodeRequest& request,
                Control& control)
     : model_(model), backend_(*model.backend), exchange_(exchange), document_(document), request_(request),
-      control_(control), heads_(model.config.heads), last_(exchange.rank() + 1 == exchange.size()),
+      control_(control), heads_(model.config.heads), shared_(worth_sharing()), last_(exchange.rank() + 1 == exchange.size()),
       kv_columns_(heads_.key_value * heads_.dimension), wide_(heads_.query * heads_.dimension),
       sampler_(request.temperature, request.seed),
       forward_(model, std::min(kChunkRows, static_cast<int64_t>(request.query.size()))),
@@ -84,6 +94,7 @@ Decode::Decode(const Model& model, Exchange& exchange, const Document& document,
   outs_ = allocate_rows(backend_, ranks * rows, wide_);
   lses_ = allocate_bytes(backend_, part.lse * static_cast<size_t>(ranks));
   merged_lse_ = allocate_bytes(backend_, part.lse);
+  if (shared_) shares_ = allocate_rows(backend_, ranks, model.config.hidden);
   if (exchange.rank() == 0) logits_.resize(static_cast<size_t>(model.config.vocabulary));
 }
 
@@ -134,7 +145,8 @@ void Decode::run_layers(std::span<const uint32_t> tokens) {
                        rows_of(backend_, kv, first, count), nullptr);
     });
     attend(i, rows);
-    for_chunks(rows, kChunkRows, [&](int64_t first, int64_t count) {
+    if (shared_ && rows == 1) finish_shared(layer);
+    else for_chunks(rows, kChunkRows, [&](int64_t first, int64_t count) {
       forward_.finish(layer, rows_of(backend_, merged_.view, first, count), rows_of(backend_, x_.view, first, count));
     });
     if (control_.trace && done_ == 0) {
@@ -180,6 +192,28 @@ void Decode::merge(int64_t rows) {
   backend_.merge_attention(ranks, rows_of(backend_, outs_.view, 0, ranks * rows),
                            static_cast<const float*>(lses_->data()), heads_, rows_of(backend_, merged_.view, 0, rows),
                            static_cast<float*>(merged_lse_->data()));
+}
+
+bool Decode::worth_sharing() const {
+  if (exchange_.size() == 1 || request_.mlp == MlpWork::All) return false;
+  const int64_t weights = 3 * model_.config.hidden * model_.config.intermediate * static_cast<int64_t>(backend_.element_bytes());
+  return request_.mlp == MlpWork::Shared || (exchange_.recordable() && weights - weights / exchange_.size() >= kWorthSharing);
+}
+
+int64_t Decode::begin_of(int64_t r) const {
+  const int64_t width = model_.config.intermediate, ranks = exchange_.size();
+  return r == ranks ? width : width * r / ranks / kAlign * kAlign;
+}
+
+void Decode::finish_shared(const Layer& layer) {
+  const Matrix x = rows_of(backend_, x_.view, 0, 1);
+  forward_.output(layer, rows_of(backend_, merged_.view, 0, 1), x);
+  const int64_t rank = exchange_.rank(), first = begin_of(rank);
+  const Matrix own = rows_of(backend_, shares_.view, rank, 1);
+  forward_.mlp_share(layer, x, first, begin_of(rank + 1) - first, own);
+  const std::vector<size_t> bytes(static_cast<size_t>(exchange_.size()), static_cast<size_t>(x.columns) * backend_.element_bytes());
+  exchange_.gather_ahead(own.data, shares_.view.data, bytes);
+  backend_.add_parts(exchange_.size(), shares_.view, x);
 }
 
 uint32_t Decode::choose(size_t index, int64_t rows) {

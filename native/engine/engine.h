@@ -44,6 +44,10 @@ struct PrefillRequest {
   int64_t chunk_rows = 0;           // rows per GEMM, and on the host per attention call: bounds activation memory; 0: forward.h's choice
 };
 
+/// Which ranks compute the MLP of a decoded token: each all of it, or each a share (tensor parallel), which costs a
+/// collective a layer more and reads less of the weights. Choose: shared where that is the faster way.
+enum class MlpWork { Choose, All, Shared };
+
 struct DecodeRequest {
   std::span<const uint32_t> query;  // placed after the document, at position document_tokens
   int64_t max_new_tokens = 0;
@@ -51,6 +55,7 @@ struct DecodeRequest {
   uint64_t seed = 0;                // used when temperature > 0
   std::vector<uint32_t> eos;        // one of them ends decoding and is kept as the last token
   std::vector<uint32_t> teacher;    // tests: replaces the choices, one per step
+  MlpWork mlp = MlpWork::Choose;    // of steps of one token
 };
 
 struct DecodeResult {

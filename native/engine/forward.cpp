@@ -49,20 +49,38 @@ void Forward::project(const Layer& layer, const Matrix& x, int64_t position, con
   backend_.split_heads(qkv, model_.config.heads, static_cast<int32_t>(position), model_.config.rope, q, kv);
 }
 
+void Forward::output(const Layer& layer, const Matrix& attention, const Matrix& x) {
+  const PhaseTimer timer(phases_, backend_, Phase::Output);
+  backend_.gemm(attention, *layer.output, x, true);
+}
+
 void Forward::finish(const Layer& layer, const Matrix& attention, const Matrix& x) {
   const int64_t f = model_.config.intermediate;
   const Matrix normed = scratch(normed_, x.rows, model_.config.hidden);
   const Matrix gate_up = scratch(wide_, x.rows, 2 * f);
   const Matrix product = columns_of(backend_, gate_up, 0, f);  // in the gates' place
-  {
-    const PhaseTimer timer(phases_, backend_, Phase::Output);
-    backend_.gemm(attention, *layer.output, x, true);
-  }
+  output(layer, attention, x);
   const PhaseTimer timer(phases_, backend_, Phase::Mlp);
   backend_.rmsnorm(x, layer.post_norm, model_.config.rms_epsilon, normed);
   backend_.gemm(normed, *layer.gate_up, gate_up, false);
   backend_.swiglu(gate_up, product);
   backend_.gemm(product, *layer.down, x, true);
+}
+
+void Forward::mlp_share(const Layer& layer, const Matrix& x, int64_t first, int64_t count, const Matrix& share) {
+  const int64_t c = model_.config.hidden, f = model_.config.intermediate;
+  if (count == 0) {  // more ranks than the width has pieces for
+    for (int64_t i = 0; i < share.rows; ++i) backend_.clear(element(backend_, share, i, 0), static_cast<size_t>(c) * backend_.element_bytes());
+    return;
+  }
+  const Matrix normed = scratch(normed_, x.rows, c);
+  const Matrix gate_up = scratch(wide_, x.rows, 2 * count);
+  const Matrix product = columns_of(backend_, gate_up, 0, count);
+  backend_.rmsnorm(x, layer.post_norm, model_.config.rms_epsilon, normed);
+  backend_.gemm_slice(normed, *layer.gate_up, {first, count, 0, c}, product);
+  backend_.gemm_slice(normed, *layer.gate_up, {f + first, count, 0, c}, columns_of(backend_, gate_up, count, count));
+  backend_.swiglu(gate_up, product);
+  backend_.gemm_slice(product, *layer.down, {0, c, first, count}, share);
 }
 
 void Forward::logits(const Matrix& x, float* out) {

@@ -32,6 +32,13 @@ class Forward {
   /// Output projection of attention [T, NQ*D], residual, MLP, residual: x [T, C] in place.
   void finish(const Layer& layer, const Matrix& attention, const Matrix& x);
 
+  /// Output projection of attention [T, NQ*D] and the residual: x [T, C] in place. The first half of `finish`.
+  void output(const Layer& layer, const Matrix& attention, const Matrix& x);
+
+  /// What the columns [first, first + count) of the MLP's width give of it for few rows x [T, C] -> share [T, C]. The sum
+  /// of shares that cover the width is what the MLP adds to x.
+  void mlp_share(const Layer& layer, const Matrix& x, int64_t first, int64_t count, const Matrix& share);
+
   /// Logits [V] in host memory of one row x [1, C].
   void logits(const Matrix& x, float* out);
 

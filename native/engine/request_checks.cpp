@@ -152,6 +152,7 @@ uint64_t fingerprint(const Model& model, int64_t document_tokens, const DecodeRe
       .add(request.max_new_tokens)
       .add(request.eos)
       .add(request.teacher)
+      .add(static_cast<int64_t>(request.mlp))
       .value();
 }
 

@@ -82,7 +82,7 @@ Engines engines_on_two_gpus(const GoldenCase& golden, CommChoice choice) {
 void run(const GoldenCase& golden, const Engines& engines) {
   const size_t ranks = engines.size();
   std::vector<Trace> traces(ranks);
-  std::vector<DecodeResult> greedy(ranks), again(ranks);
+  std::vector<DecodeResult> greedy(ranks), again(ranks), by_shares(ranks);
   rethrow(run_ranks(static_cast<int>(ranks), [&](int rank) {
     const auto r = static_cast<size_t>(rank);
     Control traced, plain;
@@ -94,6 +94,9 @@ void run(const GoldenCase& golden, const Engines& engines) {
     greedy[r] = engines[r]->decode(golden.decode, plain);  // one rank: through recorded steps
     engines[r]->prefill(golden.prefill(rank), plain);
     again[r] = engines[r]->decode(golden.decode, plain);
+    DecodeRequest shares = golden.decode;
+    shares.mlp = MlpWork::Shared;
+    by_shares[r] = engines[r]->decode(shares, plain);
   }));
   const double allowed = 2 * bf16_fact(golden, "logit_err"), error = logit_error(golden, traces[0].logits);
   const double least = bf16_fact(golden, "overlap_mean") - 0.05,
@@ -104,6 +107,8 @@ void run(const GoldenCase& golden, const Engines& engines) {
   const double clear = 4 * bf16_fact(golden, "logit_err") * golden.logit_std;
   for (size_t r = 0; r < ranks; ++r) {
     check_tokens(golden, greedy[r].tokens, clear);
+    check_tokens(golden, by_shares[r].tokens, clear);
+    CHECK(by_shares[r].tokens == by_shares[0].tokens);
     CHECK(again[r].tokens == greedy[r].tokens && greedy[r].tokens == greedy[0].tokens);
   }
 }

@@ -109,6 +109,32 @@ TEST("gpu gemm: few rows and many, odd widths, biases, residuals, stacked parts"
   y.check_equal(kRounding, "gemm of stacked parts");
 }
 
+TEST("gpu gemm_slice: parts of outputs and of inputs, aligned and not, biases") {
+  Random random(41);
+  struct Shape { int64_t rows, in, out; Backend::Slice slice; };
+  for (const auto& [t, in, out, slice] : {Shape{1, 4096, 512, {128, 256, 0, 4096}}, {1, 14336, 64, {0, 64, 7168, 7168}}, {3, 96, 40, {5, 20, 8, 48}},
+                                          {2, 100, 33, {1, 32, 3, 51}}, {1, 64, 16, {0, 16, 0, 24}}})
+    for (const bool biased : {false, true}) {
+      const auto w = random.many(in * out), b = random.many(out, 3.f);
+      const LinearPtr on_cpu = linear(cpu(), w, out, in, biased ? &b : nullptr), on_gpu = linear(gpu(), w, out, in, biased ? &b : nullptr);
+      Both x(random, t, slice.ins, 1.f, slice.ins % 8 == 0 ? 8 : 3), y(t, slice.outs, 0);
+      cpu().gemm_slice(x.on_cpu(), *on_cpu, slice, y.on_cpu());
+      gpu().gemm_slice(x.on_gpu(), *on_gpu, slice, y.on_gpu());
+      y.check_equal(kRounding, "gemm_slice of " + std::to_string(in) + " x " + std::to_string(out));
+    }
+}
+
+TEST("gpu add_parts: in order, any number of them") {
+  Random random(42);
+  for (const int64_t count : {1, 2, 8})
+    for (const int64_t columns : {5, 4096}) {
+      Both parts(random, count * 3, columns, 1.f, 0), x(random, 3, columns, 4.f);
+      cpu().add_parts(count, parts.on_cpu(), x.on_cpu());
+      gpu().add_parts(count, parts.on_gpu(), x.on_gpu());
+      x.check_equal(kRounding, "add_parts");
+    }
+}
+
 TEST("gpu logits: float32, as many rows as there are") {
   Random random(5);
   for (int64_t t : {1, 3, 40}) {

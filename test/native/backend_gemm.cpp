@@ -64,6 +64,32 @@ TEST("backend gemm: deep and wide products over several blocks, and many rows on
   });
 }
 
+TEST("backend gemm_slice and add_parts: slices of a weight's inputs add up to the whole product, the bias once") {
+  each_backend([](Backend& backend) {
+    Random random(4);
+    const int64_t m = 3, n = 37, k = 50;
+    const auto w = random.many(n * k), b = random.many(n);
+    const HostTensor weight = tensor(w, n, k), bias = tensor(b, 1, n);
+    const Backend::LinearPart part{weight, &bias};
+    const LinearPtr linear = backend.load_linear({&part, 1});
+    Rows x(random, m, k), before(random, m, n), whole = before, got = before, parts(2 * m, n);
+    backend.gemm(x.view(), *linear, whole.view(), true);
+    for (const auto& [first, ins, index] : {std::tuple<int64_t, int64_t, int64_t>{0, 19, 0}, {19, 31, 1}}) {
+      Matrix columns = x.view(), out = parts.view();
+      columns.data = static_cast<float*>(columns.data) + first, columns.columns = ins;
+      out.data = static_cast<float*>(out.data) + index * m * out.stride, out.rows = m;
+      backend.gemm_slice(columns, *linear, {0, n, first, ins}, out);
+    }
+    backend.add_parts(2, parts.view(), got.view());
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) CHECK_NEAR(got.at(i, j), whole.at(i, j), 1e-5);
+    Rows some(m, 11);
+    backend.gemm_slice(x.view(), *linear, {20, 11, 0, k}, some.view());
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < 11; ++j) CHECK_NEAR(some.at(i, j), whole.at(i, 20 + j) - before.at(i, 20 + j), 1e-5);
+  });
+}
+
 TEST("backend gemm: stacked parts lie side by side and a missing bias is zero") {
   each_backend([](Backend& backend) {
     Random random(3);

@@ -195,7 +195,7 @@ CaseErrors run_case(const GoldenCase& golden, std::vector<std::unique_ptr<Engine
   compare_layout(golden);
   const size_t ranks = engines.size();
   std::vector<Trace> traces(ranks);
-  std::vector<DecodeResult> forced(ranks), greedy(ranks), untraced(ranks);
+  std::vector<DecodeResult> forced(ranks), greedy(ranks), untraced(ranks), shared(ranks);
   rethrow(run_ranks(static_cast<int>(ranks), [&](int rank) {
     const auto r = static_cast<size_t>(rank);
     Control traced, plain;
@@ -209,9 +209,12 @@ CaseErrors run_case(const GoldenCase& golden, std::vector<std::unique_ptr<Engine
     greedy[r] = engines[r]->decode(golden.decode, plain);
     engines[r]->prefill(prefill, plain);  // without a trace the last layer does less
     untraced[r] = engines[r]->decode(golden.decode, plain);
+    DecodeRequest shares = golden.decode;
+    shares.mlp = MlpWork::Shared;
+    shared[r] = engines[r]->decode(shares, plain);
   }));
   for (size_t r = 0; r < ranks; ++r)
-    for (const DecodeResult* result : {&forced[r], &greedy[r], &untraced[r]}) {
+    for (const DecodeResult* result : {&forced[r], &greedy[r], &untraced[r], &shared[r]}) {
       CHECK(result->tokens == golden.tokens);
       CHECK(result->ended == golden.ended);
     }

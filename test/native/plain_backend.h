@@ -66,6 +66,23 @@ class PlainBackend : public Backend {
       for (int64_t j = 0; j < x.columns; ++j) row(out, i)[j] = static_cast<float>(row(x, i)[j] * scale * w[j]);
     }
   }
+  void gemm_slice(const Matrix& x, const Linear& weight, const Slice& slice, const Matrix& out) override {
+    const auto& w = static_cast<const Weight&>(weight);
+    for (int64_t i = 0; i < x.rows; ++i)
+      for (int64_t o = 0; o < slice.outs; ++o) {
+        const int64_t line = slice.first_out + o;
+        const double bias = slice.first_in == 0 ? w.bias[static_cast<size_t>(line)] : 0;
+        row(out, i)[o] = static_cast<float>(dot(row(x, i), &w.weight[static_cast<size_t>(line * w.columns + slice.first_in)], slice.ins) + bias);
+      }
+  }
+  void add_parts(int64_t count, const Matrix& parts, const Matrix& x) override {
+    for (int64_t i = 0; i < x.rows; ++i)
+      for (int64_t c = 0; c < x.columns; ++c) {
+        double sum = 0;
+        for (int64_t p = 0; p < count; ++p) sum += row(parts, p * x.rows + i)[c];
+        row(x, i)[c] = static_cast<float>(row(x, i)[c] + sum);
+      }
+  }
   void gemm(const Matrix& x, const Linear& weight, const Matrix& out, bool accumulate) override {
     const auto& w = static_cast<const Weight&>(weight);
     for (int64_t i = 0; i < x.rows; ++i)

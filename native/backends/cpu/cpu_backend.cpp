@@ -67,6 +67,19 @@ class CpuBackend final : public Backend {
     cpu::gemm(context_, x, packed(weight), out, accumulate);
   }
 
+  void gemm_slice(const Matrix& x, const Linear& weight, const Slice& slice, const Matrix& out) override {
+    cpu::gemm_slice(x, packed(weight), slice, out);
+  }
+  void add_parts(int64_t count, const Matrix& parts, const Matrix& x) override {
+    require(parts.rows == count * x.rows && parts.columns == x.columns, "add_parts: parts and x differ in shape");
+    for (int64_t i = 0; i < x.rows; ++i)
+      for (int64_t c = 0; c < x.columns; ++c) {
+        float sum = 0;
+        for (int64_t p = 0; p < count; ++p) sum += row(parts, p * x.rows + i)[c];
+        row(x, i)[c] += sum;
+      }
+  }
+
   void rope(const Matrix& x, int64_t heads, std::span<const int32_t> positions, const Rope& rope) override {
     rotary_.apply(context_, x, heads, positions, rope);
   }

@@ -81,4 +81,17 @@ void gemm(Context& context, const Matrix& x, const PackedLinear& weight, const M
   });
 }
 
+void gemm_slice(const Matrix& x, const PackedLinear& weight, const Backend::Slice& slice, const Matrix& out) {
+  require(x.columns == slice.ins && out.columns == slice.outs && x.rows == out.rows && slice.first_in + slice.ins <= weight.in() &&
+              slice.first_out + slice.outs <= weight.out(),
+          "gemm_slice: x, weight, slice and out differ in shape");
+  for (int64_t i = 0; i < x.rows; ++i)
+    for (int64_t o = 0; o < slice.outs; ++o) {
+      const float* from = static_cast<const float*>(x.data) + i * x.stride;
+      float sum = weight.bias() && slice.first_in == 0 ? weight.bias()[slice.first_out + o] : 0;
+      for (int64_t k = 0; k < slice.ins; ++k) sum += from[k] * weight.at(slice.first_out + o, slice.first_in + k);
+      static_cast<float*>(out.data)[i * out.stride + o] = sum;
+    }
+}
+
 }  // namespace longhaul::cpu

@@ -13,4 +13,7 @@ void gemm(Context& context, const Matrix& x, const PackedLinear& weight, const M
 void gemm_part(const Kernels& kernels, Scratch& scratch, const Matrix& x, int64_t first, int64_t rows,
                const PackedLinear& weight, int64_t panel, int64_t panels, const Matrix& out, bool accumulate);
 
+/// As Backend::gemm_slice, in plain loops: ranks that share out an MLP are GPUs, and this is what they are checked against.
+void gemm_slice(const Matrix& x, const PackedLinear& weight, const Backend::Slice& slice, const Matrix& out);
+
 }  // namespace longhaul::cpu

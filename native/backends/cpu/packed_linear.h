@@ -1,6 +1,7 @@
 // A linear layer's weight as the panels that Kernels::multiply reads.
 #pragma once
 
+#include <bit>
 #include <span>
 
 #include "context.h"
@@ -25,6 +26,13 @@ class PackedLinear final : public Linear {
   }
   int64_t pairs() const { return round_up(in_, 2 * kPairs) / 2; }
   int64_t panels() const { return (out_ + panel_columns_ - 1) / panel_columns_; }
+  /// One weight, for those who want few.
+  float at(int64_t out, int64_t in) const {
+    const int64_t panel = out / panel_columns_, lane = out % panel_columns_;
+    if (!paired_) return this->panel(panel)[in * panel_columns_ + lane];
+    const uint32_t word = paired_panel(panel)[in / 2 * panel_columns_ + lane];
+    return std::bit_cast<float>(in % 2 ? word & 0xffff0000u : word << 16);
+  }
   /// [out rounded up to whole panels], or null.
   const float* bias() const { return bias_ ? bias_->floats() : nullptr; }
 

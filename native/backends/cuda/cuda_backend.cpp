@@ -7,6 +7,7 @@
 #include "check.h"
 #include "devices.h"
 #include "gemm.h"
+#include "gemv.h"
 #include "linear.h"
 #include "memory.h"
 #include "query_scores.h"
@@ -129,6 +130,21 @@ class CudaBackend final : public Backend {
   void gemm(const Matrix& x, const Linear& weight, const Matrix& out, bool accumulate) override {
     device_->use();
     gemm_.multiply(x, on_device(weight), out, accumulate);
+  }
+  void gemm_slice(const Matrix& x, const Linear& linear, const Slice& slice, const Matrix& out) override {
+    device_->use();
+    const DeviceLinear& weight = on_device(linear);
+    require(x.columns == slice.ins && out.columns == slice.outs && x.rows == out.rows && slice.first_in + slice.ins <= weight.in() &&
+                slice.first_out + slice.outs <= weight.out(),
+            "gemm_slice: x, weight, slice and out differ in shape");
+    const bool biased = weight.bias() && slice.first_in == 0;
+    const WeightView part{weight.weight() + slice.first_out * weight.in() + slice.first_in,
+                          biased ? weight.bias() + slice.first_out : nullptr, slice.ins, slice.outs, weight.in()};
+    gemv(*device_, x, part, bf16(out), nullptr, out.stride, false);
+  }
+  void add_parts(int64_t count, const Matrix& parts, const Matrix& x) override {
+    device_->use();
+    cuda::add_parts(*device_, count, parts, x);
   }
   void rope(const Matrix& x, int64_t heads, std::span<const int32_t> positions, const Rope& rope) override {
     device_->use();

@@ -115,7 +115,7 @@ void Gemm::run(const Matrix& x, const DeviceLinear& weight, void* out, int64_t o
   const Shape shape{x.rows, weight.in(), weight.out(), x.stride, out_stride, alignment(x.data), alignment(out),
                     weight.bias() != nullptr, accumulate, to_float};
   const auto plain = [&] {
-    gemv(*device_, x, weight, to_float ? nullptr : static_cast<__nv_bfloat16*>(out),
+    gemv(*device_, x, whole(weight), to_float ? nullptr : static_cast<__nv_bfloat16*>(out),
          to_float ? static_cast<float*>(out) : nullptr, out_stride, accumulate);
   };
   if (x.rows == 0) return;

@@ -17,11 +17,11 @@ constexpr size_t kShared = 96 << 10;  // of x: two blocks of a multiprocessor st
 
 struct Product {
   const __nv_bfloat16* x;       // [T, in]
-  const __nv_bfloat16* weight;  // [out, in]
+  const __nv_bfloat16* weight;  // [out, in], rows weight_stride apart
   const __nv_bfloat16* bias;    // [out] or null
   __nv_bfloat16* y;             // [T, out], or
   float* y_float;               // [T, out]
-  int64_t x_stride, y_stride;
+  int64_t x_stride, y_stride, weight_stride;
   int rows, in, out;
   bool accumulate;
 };
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kWarps * 32) gemv_kernel(const Product p) {
 
   const int lane = threadIdx.x % 32;
   for (int n = blockIdx.x * kWarps + threadIdx.x / 32; n < p.out; n += gridDim.x * kWarps) {
-    const __nv_bfloat16* w = p.weight + static_cast<int64_t>(n) * p.in;
+    const __nv_bfloat16* w = p.weight + n * p.weight_stride;
     float sum[T] = {};
     const auto step = [&](const Pack<N>& pack, int k) {
 #pragma unroll
@@ -107,16 +107,16 @@ bool few_rows(int64_t rows, int64_t in) {
   return rows <= kMostRows && static_cast<size_t>(rows * in) * 2 <= kShared;
 }
 
-void gemv(const Device& device, const Matrix& x, const DeviceLinear& weight, __nv_bfloat16* y, float* y_float,
+void gemv(const Device& device, const Matrix& x, const WeightView& weight, __nv_bfloat16* y, float* y_float,
           int64_t y_stride, bool accumulate) {
-  const auto in = static_cast<int>(weight.in());
+  const auto in = static_cast<int>(weight.in);
   const int64_t most = std::clamp<int64_t>(static_cast<int64_t>(kShared) / (2 * in), 1, kMostRows);
   for (int64_t first = 0; first < x.rows; first += most) {
     const auto* rows = static_cast<const __nv_bfloat16*>(x.data) + first * x.stride;
-    const Product p{rows, weight.weight(), weight.bias(), y ? y + first * y_stride : nullptr,
+    const Product p{rows, weight.data, weight.bias, y ? y + first * y_stride : nullptr,
                     y_float ? y_float + first * y_stride : nullptr, x.stride, y_stride,
-                    static_cast<int>(std::min(most, x.rows - first)), in, static_cast<int>(weight.out()), accumulate};
-    if (packs_of_8(rows, x.stride, in)) launch_rows<8>(device, p);  // the weight's rows are dense, on 256 bytes
+                    weight.stride, static_cast<int>(std::min(most, x.rows - first)), in, static_cast<int>(weight.out), accumulate};
+    if (packs_of_8(rows, x.stride, in) && packs_of_8(weight.data, weight.stride, in)) launch_rows<8>(device, p);
     else launch_rows<1>(device, p);
   }
 }

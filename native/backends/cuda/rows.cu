@@ -115,6 +115,16 @@ __global__ void to_float_kernel(const View x, float* to, int64_t n) {
   if (i < n) to[i] = __bfloat162float(x.row(i / x.columns)[i % x.columns]);
 }
 
+__global__ void add_parts_kernel(const View parts, const View x, int64_t count, int64_t rows) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= rows * x.columns) return;
+  const int64_t row = i / x.columns, column = i % x.columns;
+  float sum = 0;
+  for (int64_t p = 0; p < count; ++p) sum += __bfloat162float(parts.row(p * rows + row)[column]);
+  __nv_bfloat16& to = x.row(row)[column];
+  to = __float2bfloat16_rn(__bfloat162float(to) + sum);
+}
+
 unsigned blocks(int64_t n, int64_t each = kThreads) { return static_cast<unsigned>((n + each - 1) / each); }
 
 }  // namespace
@@ -147,6 +157,13 @@ void swiglu(const Device& device, const Matrix& gate_up, const Matrix& out) {
     swiglu_kernel<1><<<static_cast<unsigned>(out.rows * pieces), kThreads, 0, device.stream()>>>(view(gate_up), view(out), pieces);
   }
   check_launch("swiglu");
+}
+
+void add_parts(const Device& device, int64_t count, const Matrix& parts, const Matrix& x) {
+  require(parts.rows == count * x.rows && parts.columns == x.columns, "add_parts: parts and x differ in shape");
+  if (x.rows == 0) return;
+  add_parts_kernel<<<blocks(x.rows * x.columns), kThreads, 0, device.stream()>>>(view(parts), view(x), count, x.rows);
+  check_launch("add_parts");
 }
 
 void to_bf16(const Device& device, const void* from, DType dtype, __nv_bfloat16* to, int64_t n) {

@@ -17,6 +17,9 @@ void rmsnorm(const Device& device, const Matrix& x, const __nv_bfloat16* weight,
 /// out [T, F] = silu(gate_up[:, :F]) * gate_up[:, F:]; out may be gate_up's first half.
 void swiglu(const Device& device, const Matrix& gate_up, const Matrix& out);
 
+/// x [T, C] += parts [count * T, C], one part after the other, summed in order in float32.
+void add_parts(const Device& device, int64_t count, const Matrix& parts, const Matrix& x);
+
 /// to [n] = from [n], converted to bfloat16, rounded to nearest even.
 void to_bf16(const Device& device, const void* from, DType dtype, __nv_bfloat16* to, int64_t n);
 
