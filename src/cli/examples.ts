@@ -37,7 +37,8 @@ const examples: Readonly<Record<string, string>> = {
   'longhaul engine build': 'longhaul engine build',
   'longhaul engine check': 'longhaul engine check test/cases --method ring',
   'longhaul engine confirm': 'longhaul engine confirm --lengths 2048 --methods apb',
-  'longhaul bench': 'longhaul bench cpu --tokens 4096',
+  'longhaul bench': 'longhaul bench prefill --tokens 4096',
+  'longhaul bench prefill': 'longhaul bench prefill --ranks 2 --tokens 4096,8192 --out report',
   'longhaul bench cpu': 'longhaul bench cpu --methods full,apb --ranks 1,2 --tokens 4096,8192',
   'longhaul eval': 'longhaul eval ruler --out report --tokens 2048 --documents 8',
   'longhaul eval ruler':

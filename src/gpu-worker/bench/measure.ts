@@ -1,6 +1,20 @@
-/** `longhaul bench cpu`: how fast rank processes read documents of random tokens. */
+/** `longhaul bench prefill`: how fast rank processes read documents of random tokens. */
+import {
+  ceilingsOf,
+  modelSeconds,
+  prefillWork,
+  total,
+  type Ceilings,
+  type ModelShape,
+} from '../../plan/work.js';
 import { ConfirmRanks } from '../check/confirm-ranks.js';
-import type { LayoutOptions, PhaseTimes, Precision } from '../engine/engine.js';
+import {
+  planLayout,
+  type BackendName,
+  type LayoutOptions,
+  type PhaseTimes,
+  type Precision,
+} from '../engine/engine.js';
 
 export const benchMethods = ['full', 'star', 'apb', 'ring', 'ulysses'] as const;
 export type BenchMethod = (typeof benchMethods)[number];
@@ -23,17 +37,35 @@ export interface CellResult extends Cell {
   tokens_per_s: number;
   /** Of the largest rank process, Node and the model included. */
   peak_rss_bytes: number;
-  /** Seconds of the slowest rank, all layers together. */
-  phases: PhaseTimes;
+  /** Seconds of the slowest rank, all layers together; `other` is what no phase holds. */
+  phases: PhaseTimes & { other: number };
+  /** Of all ranks together, counted from shapes. */
+  flops: number;
+  /** FLOP/s of one rank: given, or measured before the cell. */
+  ceilings: Ceilings;
+  /** The least that the work takes at these ceilings. */
+  model_seconds: number;
+  /** Processors over threads, or GPUs; with fewer than ranks, the ranks are virtual: they take turns. */
+  places: number;
   backend: string;
+  comm: string;
 }
 
 export interface BenchOptions {
   modelDir: string;
+  shape: ModelShape;
   methods: BenchMethod[];
   ranks: number[];
   threads: number[];
   tokens: number[];
+  /** `cpu` unless given. */
+  backend?: BackendName;
+  /** GPUs that the ranks have; one each unless given. */
+  gpus?: number;
+  /** Processors that the ranks share on a CPU. */
+  processors: number;
+  /** Measured on the ranks, all at once, unless given. */
+  ceilings?: Ceilings;
   /** Of linear layers; float32 unless given. */
   precision?: Precision;
   signal?: AbortSignal;
@@ -63,28 +95,30 @@ function cells({ methods, ranks, threads, tokens }: BenchOptions): Cell[] {
 }
 
 /**
- * Runs every cell on fresh rank processes over tcp, one cell after the other.
+ * Runs every cell on fresh rank processes, one cell after the other.
  * @throws LonghaulError CHECK_RANK when a rank process dies or fails; no process is left behind.
  */
-export async function benchCpu(options: BenchOptions): Promise<void> {
+export async function benchPrefill(options: BenchOptions): Promise<CellResult[]> {
   const all = cells(options);
+  const results: CellResult[] = [];
   for (const [index, cell] of all.entries()) {
     options.signal?.throwIfAborted();
     options.onStart?.(cell, index, all.length);
     const result = await runCell(cell, options);
     options.onResult?.(result);
+    results.push(result);
   }
+  return results;
 }
 
-async function runCell(
-  cell: Cell,
-  { modelDir, precision = 'float32', signal }: BenchOptions,
-): Promise<CellResult> {
+async function runCell(cell: Cell, options: BenchOptions): Promise<CellResult> {
+  const { modelDir, shape, backend = 'cpu', precision = 'float32', signal } = options;
   const { method, ranks, threads, tokens } = cell;
   const cohort = await ConfirmRanks.start({
     ranks,
     modelDir,
     threads,
+    backend,
     precision,
     timeoutMs,
     ...(signal && { signal }),
@@ -98,31 +132,57 @@ async function runCell(
       queryTokens,
       anchorLength: method === 'apb' ? anchorLength(tokens) : null,
       passingLength: method === 'apb' ? passingLength(tokens) : 0,
+      ringLayout: method === 'ring' ? 'zigzag' : 'contiguous',
     };
+    const ceilings = options.ceilings ?? (await measureCeilings(cohort, shape));
+    const places = cohort.backend.startsWith('cpu')
+      ? Math.max(1, options.processors / threads)
+      : (options.gpus ?? ranks);
+    const work = prefillWork(shape, method, planLayout(layout));
     const reading = { layout, document: random(tokens), query: random(queryTokens) };
-    const result = { ...cell, l_a: layout.anchorLength ?? 0, l_p: layout.passingLength, seconds: Infinity };
-    let best: CellResult | undefined;
-    let total = 0;
-    for (let run = 0; run < mostRuns && total < enoughSeconds; run++) {
-      const measured = await cohort.measure(reading);
-      const slowest = measured.reduce((a, b) => (b.seconds > a.seconds ? b : a));
-      const { seconds, phases } = slowest;
-      total += seconds;
-      if (best && best.seconds <= seconds) continue;
-      best = {
-        ...result,
-        seconds,
-        tokens_per_s: tokens / seconds,
-        peak_rss_bytes: Math.max(...measured.map(({ peakRssBytes }) => peakRssBytes)),
-        phases,
-        backend: cohort.backend,
-      };
-    }
-    if (!best) throw new Error('no run was measured');
-    return best;
+    const { seconds, phases, peakRssBytes } = await bestOf(cohort, reading);
+    const known = Object.values(phases).reduce((sum, part) => sum + part, 0);
+    return {
+      ...cell,
+      l_a: layout.anchorLength ?? 0,
+      l_p: layout.passingLength,
+      seconds,
+      tokens_per_s: tokens / seconds,
+      peak_rss_bytes: peakRssBytes,
+      phases: { ...phases, other: Math.max(0, seconds - known) },
+      flops: total(work),
+      ceilings,
+      model_seconds: modelSeconds(work, ceilings, places),
+      places,
+      backend: cohort.backend,
+      comm: cohort.comm,
+    };
   } finally {
     await cohort.dispose();
   }
+}
+
+/** The fastest rank's: it was disturbed least. */
+async function measureCeilings(cohort: ConfirmRanks, shape: ModelShape): Promise<Ceilings> {
+  const rates = await cohort.rates();
+  return ceilingsOf(shape, {
+    rowSeconds: Math.min(...rates.map(({ rowSeconds }) => rowSeconds)),
+    pairSeconds: Math.min(...rates.map(({ pairSeconds }) => pairSeconds)),
+  });
+}
+
+/** The best run: its slowest rank, and the memory of its largest. */
+async function bestOf(cohort: ConfirmRanks, reading: Parameters<ConfirmRanks['measure']>[0]) {
+  const runs = [];
+  let spent = 0;
+  while (runs.length < mostRuns && (runs.length === 0 || spent < enoughSeconds)) {
+    const measured = await cohort.measure(reading);
+    const { seconds, phases } = measured.reduce((a, b) => (b.seconds > a.seconds ? b : a));
+    const peakRssBytes = Math.max(...measured.map((each) => each.peakRssBytes));
+    runs.push({ seconds, phases, peakRssBytes });
+    spent += seconds;
+  }
+  return runs.reduce((a, b) => (b.seconds < a.seconds ? b : a));
 }
 
 /** Reproducible token ids: speed does not depend on them. */
@@ -134,28 +194,3 @@ function randomTokens(vocabulary: number): (count: number) => Uint32Array {
       return Math.floor((state / 2 ** 32) * vocabulary);
     });
 }
-
-/** `full     1 rank  x 2 threads  32768 tokens   1234 tokens/s   180 MB   attention 85%, mlp 9%` */
-export function describeCell(result: CellResult): string {
-  const { method, ranks, threads, tokens, tokens_per_s, peak_rss_bytes, l_a, l_p, seconds, phases } = result;
-  const parts = Object.entries(phases)
-    .filter(([, part]) => part > 0.005 * seconds)
-    .map(([name, part]) => `${name} ${((100 * part) / seconds).toFixed(0)}%`);
-  return [
-    `${method}${method === 'apb' ? ` (l_a ${l_a}, l_p ${l_p})` : ''}`.padEnd(26),
-    `${ranks} x ${threads}`.padEnd(6),
-    `${tokens}`.padStart(8),
-    `${tokens_per_s.toFixed(0)}`.padStart(10),
-    `${(peak_rss_bytes / 1e6).toFixed(0)}`.padStart(8),
-    `  ${parts.join(', ')}`,
-  ].join(' ');
-}
-
-export const cellHeading = [
-  'method'.padEnd(26),
-  'ranks ',
-  'tokens'.padStart(8),
-  'tokens/s'.padStart(10),
-  'peak MB'.padStart(8),
-  '  phases of the slowest rank',
-].join(' ');

@@ -1,6 +1,6 @@
-import type { BackendName, LayoutOptions, PhaseTimes, Precision } from '../engine/engine.js';
+import type { BackendName, LayoutOptions, PhaseTimes, Precision, Rates } from '../engine/engine.js';
 
-/** Requests to a rank process of `engine confirm` and `bench cpu` over Node's IPC channel: each has one reply. */
+/** Requests to a rank process of `engine confirm`, `bench` and `plan` over Node's IPC channel: each has one reply. */
 export type ToConfirmRank =
   | {
       kind: 'start';
@@ -21,13 +21,16 @@ export type ToConfirmRank =
       maxNewTokens: number;
       eos: number[];
     }
+  | { kind: 'rates' }
   | { kind: 'measure'; layout: LayoutOptions; head: Uint32Array; block: Uint32Array; query: Uint32Array };
 
 export type FromConfirmRank =
   /** Port 0: a rank alone listens nowhere. */
   | { kind: 'started'; port: number; backend: string; vocabulary: number }
-  | { kind: 'connected' }
+  /** Through what: solo, tcp or nccl. */
+  | { kind: 'connected'; comm: string }
   | { kind: 'answered'; tokens: Uint32Array }
+  | { kind: 'rated'; rates: Rates }
   /** One prefill: its seconds, and the process's peak memory up to its end. */
   | { kind: 'measured'; seconds: number; phases: PhaseTimes; peakRssBytes: number }
   | { kind: 'failed'; code: string; message: string };

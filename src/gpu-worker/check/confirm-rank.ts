@@ -1,4 +1,4 @@
-/** One rank of `engine confirm` and `bench cpu`, in a process of its own, for many documents; confirm-ranks.ts forks it. */
+/** One rank of `engine confirm`, `bench` and `plan`, in a process of its own, for many documents; confirm-ranks.ts forks it. */
 import { describeError } from '../../platform/errors.js';
 import { Engine } from '../engine/engine.js';
 import type { FromConfirmRank, ToConfirmRank } from './confirm-messages.js';
@@ -15,14 +15,26 @@ function handler(engine: Engine): (request: ToConfirmRank) => Promise<FromConfir
       case 'start': {
         rank = request.rank;
         const { modelDir, threads, ranks, backend: name, precision } = request;
-        const { backend, vocabulary } = await engine.load({ modelDir, threads, backend: name, precision });
+        const { backend, vocabulary } = await engine.load({
+          modelDir,
+          threads,
+          backend: name,
+          precision,
+          gpu: rank,
+        });
         const port = ranks > 1 ? await engine.listen('127.0.0.1') : 0;
         return { kind: 'started', backend, vocabulary, port };
       }
       case 'connect': {
         const { peers, secret } = request;
-        await engine.connect({ rank, peers, secret, deadlineMs: connectDeadlineMs });
-        return { kind: 'connected' };
+        const comm = await engine.connect({
+          rank,
+          peers,
+          secret,
+          deadlineMs: connectDeadlineMs,
+          comm: 'auto',
+        });
+        return { kind: 'connected', comm };
       }
       case 'answer': {
         const { layout, head, block, query, maxNewTokens, eos } = request;
@@ -30,6 +42,8 @@ function handler(engine: Engine): (request: ToConfirmRank) => Promise<FromConfir
         const { tokens } = await engine.decode({ query, maxNewTokens, eos, collectiveTimeoutMs });
         return { kind: 'answered', tokens };
       }
+      case 'rates':
+        return { kind: 'rated', rates: await engine.measureRates() };
       case 'measure': {
         const { layout, head, block, query } = request;
         const start = performance.now();

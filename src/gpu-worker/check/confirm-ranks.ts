@@ -1,7 +1,13 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { LonghaulError } from '../../platform/errors.js';
-import { planLayout, type BackendName, type LayoutOptions, type Precision } from '../engine/engine.js';
+import {
+  planLayout,
+  type BackendName,
+  type LayoutOptions,
+  type Precision,
+  type Rates,
+} from '../engine/engine.js';
 import type { FromConfirmRank, ToConfirmRank } from './confirm-messages.js';
 import { ended, forkRanks, RankError, together, watch } from './rank-process.js';
 
@@ -34,10 +40,12 @@ interface Question extends Reading {
 
 type Reply = Exclude<FromConfirmRank, { kind: 'failed' }>;
 
-/** Rank processes over tcp that stay for many documents. Whoever starts them disposes of them. */
+/** Rank processes of this machine that stay for many documents. Whoever starts them disposes of them. */
 export class ConfirmRanks {
   /** The backend's description. */
   backend = '';
+  /** What connects the ranks: solo, tcp or nccl. */
+  comm = '';
   /** Of the model. */
   vocabulary = 0;
   private readonly processes: RankProcess[];
@@ -68,7 +76,8 @@ export class ConfirmRanks {
       cohort.vocabulary = started[0]?.vocabulary ?? 0;
       const peers = ranks === 1 ? ['alone:0'] : started.map(({ port }) => `127.0.0.1:${port}`);
       const secret = ranks === 1 ? '' : randomBytes(32).toString('hex');
-      await cohort.ask('connected', () => ({ kind: 'connect', peers, secret }));
+      const connected = await cohort.ask('connected', () => ({ kind: 'connect', peers, secret }));
+      cohort.comm = connected[0]?.comm ?? '';
       return cohort;
     } catch (error) {
       await cohort.dispose();
@@ -100,6 +109,11 @@ export class ConfirmRanks {
   async measure(reading: Reading): Promise<Extract<Reply, { kind: 'measured' }>[]> {
     const partOf = partsOf(reading);
     return this.ask('measured', (rank) => ({ kind: 'measure', ...partOf(rank) }));
+  }
+
+  /** How fast each rank's layers are by themselves. */
+  async rates(): Promise<Rates[]> {
+    return (await this.ask('rated', () => ({ kind: 'rates' }))).map(({ rates }) => rates);
   }
 
   async dispose(): Promise<void> {
@@ -137,8 +151,9 @@ function partsOf({ layout, document, query }: Reading) {
   const plan = planLayout(layout);
   const head = document.slice(0, plan.anchorDocument);
   return (rank: number) => {
-    const { start, end } = plan.blocks[rank] ?? { start: 0, end: 0 };
-    return { layout, head, block: document.slice(start, end), query };
+    const pieces = [plan.blocks[rank], plan.mirrors[rank]];
+    const block = Uint32Array.from(pieces.flatMap((piece) => [...document.slice(piece?.start, piece?.end)]));
+    return { layout, head, block, query };
   };
 }
 

@@ -141,7 +141,7 @@ export interface PrefillOptions extends RunOptions {
   chunkRows?: number;
   /** Records intermediate values for `trace()`: tests and `longhaul engine check`. */
   trace?: boolean;
-  /** The call resolves with the seconds of each phase: `longhaul bench cpu`. A device waits at the end of each. */
+  /** The call resolves with the seconds of each phase: `longhaul bench prefill`. A device waits at the end of each. */
   phases?: boolean;
 }
 
