@@ -1,5 +1,8 @@
-/** A batch from submit to results whose producer, ranks and aggregator have the rights of infra/policies and no others. */
-import { spawn } from 'node:child_process';
+/**
+ * A batch from submit to results whose producer, ranks and aggregator have the rights of infra/policies and no others,
+ * and reach Redis over TLS.
+ */
+import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';
@@ -16,6 +19,7 @@ import { writeRandomModel } from '../chaos/random-model.js';
 import { watch } from '../support/leaks.js';
 import {
   endProcess,
+  freePort,
   startRedis,
   startS3,
   tempDir,
@@ -34,6 +38,7 @@ const keys = new Map(
 );
 let folder: string;
 let redis: RedisService;
+let tlsPort: number;
 let s3: S3Service;
 let administrator: Redis;
 const stores: ObjectStore[] = [];
@@ -45,7 +50,11 @@ beforeAll(async () => {
     policy: JSON.parse(readFileSync(resolve(`infra/policies/s3-${role}.json`), 'utf8')) as unknown,
   }));
   // The policies name the bucket.
-  [redis, s3] = await Promise.all([startRedis(), startS3({ bucket: 'longhaul', limited })]);
+  tlsPort = await freePort();
+  [redis, s3] = await Promise.all([
+    startRedis({ more: tlsArguments() }),
+    startS3({ bucket: 'longhaul', limited }),
+  ]);
   administrator = createRedis(redis.url, 'command');
   for (const line of readFileSync(resolve('infra/policies/redis.acl'), 'utf8').split('\n')) {
     const [, name, ...rules] = line.split(' ');
@@ -69,7 +78,25 @@ function keyOf(role: Role) {
   return key;
 }
 
-const redisUrlOf = (role: Role) => redis.url.replace('//', `//${role}:${keyOf(role).secretAccessKey}@`);
+const certificate = () => join(folder, 'redis.pem');
+
+/** A certificate of our own making for 127.0.0.1, and a port on which Redis shows it. */
+function tlsArguments(): string[] {
+  const key = join(folder, 'redis.key');
+  const subject = ['-subj', '/CN=longhaul-test', '-addext', 'subjectAltName=IP:127.0.0.1'];
+  const files = ['-nodes', '-keyout', key, '-out', certificate(), '-days', '2'];
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', ...files, ...subject], { stdio: 'pipe' });
+  return Object.entries({
+    'tls-port': String(tlsPort),
+    'tls-cert-file': certificate(),
+    'tls-key-file': key,
+    'tls-ca-cert-file': certificate(),
+    'tls-auth-clients': 'no',
+  }).flatMap(([name, value]) => [`--${name}`, value]);
+}
+
+const redisUrlOf = (role: Role) =>
+  `rediss://${role}:${keyOf(role).secretAccessKey}@127.0.0.1:${tlsPort}?ca=${certificate()}`;
 
 const settingsOf = (role: Role) => ({
   ...s3.settings,
@@ -87,7 +114,7 @@ function storeOf(role: Role): ObjectStore {
 
 test(
   'each role does its work and needs no more rights; no log has a document’s text',
-  { timeout: 60_000 },
+  { timeout: 150_000 },
   async () => {
     const modelDir = writeRandomModel(join(folder, 'model'), 4);
     const start = (role: Role, ...args: string[]) => {
@@ -125,9 +152,9 @@ test(
       const { id } = JSON.parse(
         await command('submit', file, '--ranks', '2', '--method', 'full', '--json'),
       ) as { id: string };
-      await until('the end of the batch', 30_000, () => bench.store.exists(objectKeys.success(id))).catch(
+      await until('the end of the batch', 90_000, () => bench.store.exists(objectKeys.success(id))).catch(
         (error: unknown) => {
-          throw new Error(`${String(error)}\n${cohort.log()}`);
+          throw new Error(`${String(error)}\n${logs.join('')}\n${cohort.log()}`);
         },
       );
       logs.push(cohort.log());
@@ -160,6 +187,20 @@ test('no role can do what is another’s', async () => {
   await refused(aggregator.create(objectKeys.document('0'.repeat(64)), 'x'));
   await refused(aggregator.get(objectKeys.document('0'.repeat(64))));
   await refused(aggregator.delete(outcome));
+});
+
+test('Redis shows a certificate that must be trusted, and speaks nothing else on that port', async () => {
+  for (const url of [
+    redisUrlOf('rank').replace(/\?.*/, ''),
+    redisUrlOf('rank').replace('rediss:', 'redis:'),
+  ]) {
+    const client = createRedis(url, 'command', { retryStrategy: () => null, maxRetriesPerRequest: 0 });
+    try {
+      await expect(client.ping(), url.slice(0, 8)).rejects.toThrow();
+    } finally {
+      client.disconnect();
+    }
+  }
 });
 
 test('no role can do in Redis what its work does not ask for', async () => {

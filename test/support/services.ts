@@ -59,12 +59,16 @@ export interface RedisService {
   stop(): Promise<void>;
 }
 
-export async function startRedis(options: { dir?: string; port?: number } = {}): Promise<RedisService> {
+export async function startRedis(
+  options: { dir?: string; port?: number; more?: string[] } = {},
+): Promise<RedisService> {
   const command = await findRedisServer();
   const dir = options.dir ?? (await tempDir('longhaul-redis-'));
   const launch = async (port: number): Promise<ChildProcess> => {
     const child = watch(
-      spawn(command, redisArguments({ port, dir }), { stdio: ['ignore', 'pipe', 'inherit'] }),
+      spawn(command, [...redisArguments({ port, dir }), ...(options.more ?? [])], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      }),
     );
     child.stdout?.pipe(createWriteStream(join(dir, 'redis.log'), { flags: 'a' }));
     const deadline = Date.now() + 20_000;
