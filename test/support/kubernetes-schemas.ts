@@ -79,8 +79,8 @@ const podTemplate = z.strictObject({
 });
 export type PodTemplate = z.infer<typeof podTemplate>;
 
-const of = <T extends z.ZodRawShape>(apiVersion: string, kind: string, rest: T) =>
-  z.strictObject({ apiVersion: z.literal(apiVersion), kind: z.literal(kind), metadata, ...rest });
+const of = <const A extends string, const K extends string>(apiVersion: A, kind: K) =>
+  z.strictObject({ apiVersion: z.literal(apiVersion), kind: z.literal(kind), metadata });
 const target = z.strictObject({ apiVersion: z.string(), kind: z.string(), name });
 const direction = z.strictObject({
   from: z.array(z.strictObject({ podSelector: selector })).optional(),
@@ -89,23 +89,23 @@ const direction = z.strictObject({
 });
 
 export const manifestSchema = z.discriminatedUnion('kind', [
-  of('v1', 'ConfigMap', { data: z.record(z.string(), z.string()) }),
-  of('v1', 'ServiceAccount', { automountServiceAccountToken: z.boolean() }),
-  of('v1', 'Service', {
+  of('v1', 'ConfigMap').extend({ data: z.record(z.string(), z.string()) }),
+  of('v1', 'ServiceAccount').extend({ automountServiceAccountToken: z.boolean() }),
+  of('v1', 'Service').extend({
     spec: z.strictObject({
       selector: labels,
       ports: z.array(z.strictObject({ name, port, targetPort: port })),
     }),
   }),
-  of('apps/v1', 'Deployment', {
+  of('apps/v1', 'Deployment').extend({
     spec: z.strictObject({ replicas: count.optional(), selector, template: podTemplate }),
   }),
-  of('policy/v1', 'PodDisruptionBudget', {
+  of('policy/v1', 'PodDisruptionBudget').extend({
     spec: z
       .strictObject({ minAvailable: count.optional(), maxUnavailable: count.optional(), selector })
       .refine((spec) => (spec.minAvailable === undefined) !== (spec.maxUnavailable === undefined)),
   }),
-  of('networking.k8s.io/v1', 'NetworkPolicy', {
+  of('networking.k8s.io/v1', 'NetworkPolicy').extend({
     spec: z.strictObject({
       podSelector: selector,
       policyTypes: z.array(z.enum(['Ingress', 'Egress'])),
@@ -113,7 +113,7 @@ export const manifestSchema = z.discriminatedUnion('kind', [
       egress: z.array(direction.omit({ from: true })).optional(),
     }),
   }),
-  of('autoscaling/v2', 'HorizontalPodAutoscaler', {
+  of('autoscaling/v2', 'HorizontalPodAutoscaler').extend({
     spec: z.strictObject({
       scaleTargetRef: target,
       minReplicas: z.int().min(1),
@@ -132,7 +132,7 @@ export const manifestSchema = z.discriminatedUnion('kind', [
       ),
     }),
   }),
-  of('leaderworkerset.x-k8s.io/v1', 'LeaderWorkerSet', {
+  of('leaderworkerset.x-k8s.io/v1', 'LeaderWorkerSet').extend({
     spec: z.strictObject({
       rolloutStrategy: z.strictObject({
         type: z.literal('RollingUpdate'),
@@ -145,7 +145,7 @@ export const manifestSchema = z.discriminatedUnion('kind', [
       }),
     }),
   }),
-  of('keda.sh/v1alpha1', 'ScaledObject', {
+  of('keda.sh/v1alpha1', 'ScaledObject').extend({
     spec: z.strictObject({
       scaleTargetRef: target,
       minReplicaCount: count,
@@ -172,7 +172,7 @@ export const manifestSchema = z.discriminatedUnion('kind', [
       ),
     }),
   }),
-  of('keda.sh/v1alpha1', 'TriggerAuthentication', {
+  of('keda.sh/v1alpha1', 'TriggerAuthentication').extend({
     spec: z.strictObject({
       secretTargetRef: z.array(z.strictObject({ parameter: z.string(), name, key: z.string() })),
     }),
