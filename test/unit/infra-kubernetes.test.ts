@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { loadConfig } from '../../src/platform/config.js';
 import { QUEUE_PREFIX, QUEUES } from '../../src/platform/keys.js';
 import { timingProfiles } from '../../src/platform/timings.js';
 import { manifestSchema, type PodTemplate } from '../support/kubernetes-schemas.js';
 import { buildKustomization, type Manifest } from '../support/kustomize.js';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 type Parsed = ReturnType<typeof manifestSchema.parse>;
 const overlay = (name: string): Manifest[] => buildKustomization(`infra/kubernetes/overlays/${name}`);
