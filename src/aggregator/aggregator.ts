@@ -6,14 +6,16 @@ import { withQueues } from '../batch/queues.js';
 import { countUncommitted } from '../batch/uncommitted.js';
 import type { Config } from '../platform/config.js';
 import { describeError } from '../platform/errors.js';
-import { redisKeys } from '../platform/keys.js';
+import { objectKeys, redisKeys } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
 import { ObjectStore } from '../platform/object-store.js';
+import { startMonitor } from '../platform/monitor.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
 import { armTestPoint } from '../platform/test-points.js';
 import { Releasers } from '../platform/shutdown.js';
 import { startCommit } from './commit.js';
 import type { AggregatorContext } from './context.js';
+import { readGauges } from './gauges.js';
 import { startFinalise } from './finalise.js';
 import { runReconciler } from './reconcile.js';
 
@@ -53,6 +55,17 @@ export async function runAggregator(config: Config, logger: Logger, signal: Abor
         connection,
         giveUp: giveUp.signal,
       };
+      const stopMonitor = await startMonitor({
+        config,
+        logger,
+        signal,
+        needs: {
+          redis: () => redis.ping(),
+          s3: (within) => store.listFolders(objectKeys.batches(), within).next(),
+        },
+        refresh: () => readGauges(redis, queues),
+      });
+      releasers.add(stopMonitor);
       const workers = [startCommit(context), startFinalise(context)];
       logger.info({ store: store.url(''), concurrency: config.aggregatorConcurrency }, 'ready');
       const loops = Promise.all([runReconciler(context, signal), publishUncommitted(context, signal)]);

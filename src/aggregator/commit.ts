@@ -21,6 +21,7 @@ import { InfrastructureError } from '../platform/errors.js';
 import { jobIds, objectKeys, QUEUES } from '../platform/keys.js';
 import { reach } from '../platform/test-points.js';
 import { isLiving, manifestOf, type AggregatorContext } from './context.js';
+import { measureEnd } from './measure-end.js';
 import { startWorker } from '../batch/worker.js';
 
 /** Outcomes of one item written at the same time. */
@@ -105,6 +106,7 @@ async function commitItem(
   }
   // Removed by this run and no other, so it counts once.
   const ended = { outcomes, execution: end !== undefined && 'execution' in end ? end.execution : null };
+  measureEnd(end, outcomes, job.timestamp);
   await recordActivity(context.redis, { ...ended, queuedAt: job.timestamp }).catch((error: unknown) => {
     context.logger.debug({ err: error }, 'activity not recorded');
   });

@@ -8,6 +8,7 @@ import { configOf, printJson } from './context.js';
 export function aggregatorCommand(): Command {
   return new Command('aggregator')
     .description('write answers to S3 and finish batches; run one or more of these')
+    .option('--metrics-port <number>', 'serve /metrics, /healthz and /readyz there')
     .option('--json', 'print the exit code as JSON at the end; logs are JSON on stderr')
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const config = configOf(command);

@@ -16,6 +16,7 @@ export function dashboardCommand(): Command {
     .description('serve a page that shows batches, cohorts and queues live, until interrupted')
     .option('--dashboard-host <address>', 'address to listen on; beyond this machine only with a password')
     .option('--dashboard-port <number>', 'port to listen on; 0: any that is free')
+    .option('--metrics-port <number>', 'serve /metrics, /healthz and /readyz there')
     .option('--json', 'print the address as JSON')
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const config = configOf(command);

@@ -14,6 +14,7 @@ export function gatewayCommand(): Command {
     .option('--gateway-port <number>', 'port to listen on; 0: any that is free')
     .option('--gateway-tls-cert <file>', 'certificate (PEM); without one it speaks plain HTTP')
     .option('--gateway-tls-key <file>', 'its private key (PEM)')
+    .option('--metrics-port <number>', 'serve /metrics, /healthz and /readyz there')
     .option('--json', 'print the address as JSON')
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const config = configOf(command);

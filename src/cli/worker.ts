@@ -19,6 +19,10 @@ export function workerCommand(): Command {
     .option('--host <address>', 'address on which the other ranks reach this one')
     .option('--port <number>', 'port for the other ranks; 0: any')
     .option('--cpu-precision <name>', 'float32, or bf16 where the processor multiplies it')
+    .option(
+      '--metrics-port <number>',
+      'serve /metrics, /healthz and /readyz there; this rank adds its number',
+    )
     .option('--json', 'print cohort, rank and exit code as JSON at the end; logs are JSON on stderr')
     .action(
       async (

@@ -10,6 +10,7 @@ import {
 } from 'fastify';
 import { z } from 'zod';
 import type { Config } from '../platform/config.js';
+import type { Readiness } from '../platform/readiness.js';
 import { ConfigError, describeError, InfrastructureError, LonghaulError } from '../platform/errors.js';
 import { ApiError } from './api-error.js';
 import type { ApiKey } from './api-keys.js';
@@ -29,7 +30,7 @@ declare module 'fastify' {
 }
 
 /** The HTTP server, not yet listening. @throws ConfigError for certificates that cannot be used. */
-export async function buildApp(context: GatewayContext): Promise<FastifyInstance> {
+export async function buildApp(context: GatewayContext, readiness: Readiness): Promise<FastifyInstance> {
   const options = {
     bodyLimit: 64 * 1024,
     connectionTimeout: IDLE_MS,
@@ -73,7 +74,7 @@ export async function buildApp(context: GatewayContext): Promise<FastifyInstance
     const message = `there is nothing at ${request.method} ${request.url.split('?', 1)[0]}`;
     return answerError(context, new ApiError(404, 'unknown_url', message), request, reply);
   });
-  registerHealth(app, context);
+  registerHealth(app, readiness);
   const description = openApi();
   app.get('/openapi.json', () => description);
   for (const operation of operations) register(app, context, operation);

@@ -7,12 +7,15 @@ import type { Config } from '../platform/config.js';
 import { ConfigError } from '../platform/errors.js';
 import { QUEUES } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
+import { startMonitor } from '../platform/monitor.js';
 import { ObjectStore } from '../platform/object-store.js';
+import { Readiness } from '../platform/readiness.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
 import { Releasers } from '../platform/shutdown.js';
 import { ApiKeys } from './api-keys.js';
 import { buildApp } from './app.js';
 import type { GatewayContext, ValidateJob } from './context.js';
+import { gatewayNeeds } from './health.js';
 import { runReconciler, startValidation } from './validate.js';
 
 /**
@@ -42,7 +45,9 @@ export async function runGateway(
     const giveUp = new AbortController();
     const keys = new ApiKeys(store);
     const context: GatewayContext = { config, logger, store, redis, keys, validation, signal };
-    const app = await buildApp(context);
+    const needs = gatewayNeeds(context);
+    releasers.add(await startMonitor({ config, logger, signal, needs }));
+    const app = await buildApp(context, new Readiness(needs, logger, signal));
     const url = await listen(app, config);
     const worker = startValidation({ ...context, connection, giveUp: giveUp.signal });
     const loop = runReconciler(context);

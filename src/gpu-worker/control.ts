@@ -4,6 +4,7 @@
  */
 import type { Redis } from 'ioredis';
 import { cohortKeys } from '../platform/keys.js';
+import { lossCause } from './measure-run.js';
 import type { Logger } from '../platform/logger.js';
 import { message, type AbortCause, type Body, type Message } from './messages.js';
 import { execAll } from './redis-exec.js';
@@ -67,7 +68,9 @@ export class Control {
   async recordAbort(cause: AbortCause): Promise<void> {
     const { redis, cohort, generation } = this.options;
     const key = cohortKeys(cohort).abort(generation);
-    await redis.set(key, JSON.stringify(cause), 'PX', KEEP_MS, 'NX');
+    const first = await redis.set(key, JSON.stringify(cause), 'PX', KEEP_MS, 'NX');
+    // Each rank gives the cohort up; it was lost once.
+    if (first === 'OK') await redis.hincrby(cohortKeys(cohort).losses, lossCause(cause.code), 1);
   }
 
   /** Waits for what was sent, and ends the blocking read by closing its connection. */

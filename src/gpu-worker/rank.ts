@@ -10,6 +10,7 @@ import { prepareItem, type PrepareContext, type PreparedItem } from './prepare-i
 import type { Input } from './protocol-types.js';
 import type { RankTimes } from '../contracts/timeline.js';
 import type { Roster } from './rendezvous.js';
+import { measureRun } from './measure-run.js';
 import { now } from './wait.js';
 import { runItem, type RunOutput } from './run-item.js';
 
@@ -143,6 +144,7 @@ export class Rank {
           prepared,
         );
         await engine.release();
+        measureRun(hand.prepareMs / 1000, hand.output);
         dispatch({ type: 'engineEnded', run: ticket.run, end: 'done' });
       } catch (error) {
         const result = runFailure(error, this.options.context.rank);

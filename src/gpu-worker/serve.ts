@@ -17,7 +17,7 @@ import { buildResult } from './item-result.js';
 import { Leader } from './leader.js';
 import { Machine, type Handlers } from './machine.js';
 import type { AbortCause, Body, Message } from './messages.js';
-import { initialState, type Input } from './protocol-types.js';
+import { initialState, type Input, type State } from './protocol-types.js';
 import { Rank } from './rank.js';
 import { Rendezvous, type Fingerprint, type Member } from './rendezvous.js';
 import { describeRank } from './rank-report.js';
@@ -40,6 +40,8 @@ export interface ServeOptions {
   self: Member;
   fingerprint: Fingerprint;
   openReader: () => Redis;
+  /** Told of every state of this rank. */
+  onState?: (state: State) => void;
 }
 
 /** Returns true when the cohort was closed in an orderly way, false when it was lost. */
@@ -88,6 +90,7 @@ class Life {
         logger.debug({ phase: state.phase, run: state.lastRun }, 'state');
         if (state.phase !== 'running') this.progress = null;
         if (state.closing) this.leader?.drain();
+        options.onState?.(state);
         void this.publishState();
       },
     );

@@ -6,8 +6,11 @@
 import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Config } from '../platform/config.js';
-import { ConfigError, describeError } from '../platform/errors.js';
+import { ConfigError, describeError, InfrastructureError } from '../platform/errors.js';
+import { objectKeys } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
+import { generation } from '../platform/metrics.js';
+import { startMonitor } from '../platform/monitor.js';
 import { ObjectStore } from '../platform/object-store.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
 import { armTestPoint } from '../platform/test-points.js';
@@ -16,10 +19,14 @@ import { VERSION } from '../platform/version.js';
 import { modelDigests } from '../text/model-digests.js';
 import { loadTokenizer } from '../text/tokenizer.js';
 import { Engine, planLayout } from './engine/engine.js';
+import type { Phase } from './protocol-types.js';
 import { serve } from './serve.js';
 import { within } from './wait.js';
 
 export const EXIT_FORM_ANEW = 75;
+
+/** Phases of a rank whose cohort can answer. */
+const SERVING = new Set<string>(['ready', 'preparing', 'running'] satisfies Phase[]);
 
 export async function runWorker(config: Config, logger: Logger, signal: AbortSignal): Promise<number> {
   const releasers = new Releasers();
@@ -31,6 +38,22 @@ export async function runWorker(config: Config, logger: Logger, signal: AbortSig
     releasers.add(() => {
       store.close();
     });
+    let phase = 'loading';
+    const stopMonitor = await startMonitor({
+      config,
+      logger,
+      signal,
+      offset: config.rank,
+      needs: {
+        redis: () => redis.ping(),
+        s3: (within) => store.listFolders(objectKeys.batches(), within).next(),
+        cohort: () =>
+          SERVING.has(phase)
+            ? Promise.resolve()
+            : Promise.reject(new InfrastructureError('NOT_FORMED', `this rank of the cohort is ${phase}`)),
+      },
+    });
+    releasers.add(stopMonitor);
     const engine = Engine.create();
     releasers.add(() => within(engine.dispose(), config.timings.abort, undefined));
     const { modelDir, headsFile, backend, threads, cpuPrecision, rank, ranks, host, port } = config;
@@ -80,6 +103,10 @@ export async function runWorker(config: Config, logger: Logger, signal: AbortSig
           version: VERSION,
         },
         openReader: () => createRedis(config.redisUrl, 'command'),
+        onState: (state) => {
+          phase = state.phase;
+          generation.set(Number.parseInt(state.generation ?? '0', 10));
+        },
       },
       signal,
     );

@@ -111,6 +111,9 @@ const schema = z.strictObject({
     .int()
     .min(1)
     .default(512 * 1024 ** 2),
+  /** Where this process serves /metrics, /healthz and /readyz; of a rank, the port plus its number. Nowhere unless given. */
+  metricsPort: port.optional(),
+  metricsHost: z.string().min(1).default('127.0.0.1'),
   /** For tests: where this process stops or dies (test-points.ts). */
   testPoint: testPointSetting.optional(),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),

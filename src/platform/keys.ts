@@ -83,6 +83,8 @@ export const cohortKeys = (name: string) => {
     /** Stream, followers to leader. */
     replies: (generation: string) => `${tag}:replies:${generation}`,
     abort: (generation: string) => `${tag}:abort:${generation}`,
+    /** Hash: how often the cohort was lost, by cause. */
+    losses: `${tag}:losses`,
   } as const;
 };
 

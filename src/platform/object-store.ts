@@ -13,6 +13,7 @@ import {
 } from '@aws-sdk/client-s3';
 import type { Config } from './config.js';
 import { ConfigError, InfrastructureError, LonghaulError, NotFoundError, StoreError } from './errors.js';
+import { measureS3 } from './measure-s3.js';
 import { upload } from './upload.js';
 
 /** What a conditional write found. */
@@ -41,6 +42,7 @@ export class ObjectStore {
           : undefined,
       requestHandler: { connectionTimeout: 5_000, requestTimeout: config.s3TimeoutMs },
     });
+    measureS3(this.client);
   }
 
   /** `s3://bucket/prefix/key`, for people. */

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { apiReference } from './api-reference.js';
 import { errorCodeList, errorReference } from './error-reference.js';
 
-test('the list of errors is current: make docs', { timeout: 30_000 }, async () => {
+test('the list of errors is current: make docs', { timeout: 60_000 }, async () => {
   await expect(errorReference()).toMatchFileSnapshot('../../docs/errors.md');
   await expect(errorCodeList()).toMatchFileSnapshot('../../src/library/error-codes.ts');
 });
@@ -16,7 +16,7 @@ test('the reference for programs is current: make docs', async () => {
   await expect(text).toMatchFileSnapshot('../../docs/api.md');
 });
 
-test('the list of errors has codes, their sentences, and names for values', () => {
+test('the list of errors has codes, their sentences, and names for values', { timeout: 60_000 }, () => {
   const text = errorReference();
   expect(text).toMatch(/\| `TOO_LONG` \| .*&lt;\w+&gt;/);
   expect(text).toContain('`CONFIG`');
