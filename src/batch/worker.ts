@@ -38,7 +38,8 @@ export function startWorker<T>(
           await job.moveToWait(token);
           throw new WaitingError();
         }
-        if (error instanceof UnrecoverableError) throw error;
+        // The second: the work itself has put its job aside until later.
+        if (error instanceof UnrecoverableError || error instanceof DelayedError) throw error;
         const pause = Math.min(
           timings.faultBackoffLast,
           timings.faultBackoffFirst * 2 ** Math.min(job.attemptsStarted - 1, 20),

@@ -17,6 +17,8 @@ import { headsCommand } from './heads.js';
 import { localCommand } from './local.js';
 import { resultsCommand } from './results.js';
 import { retryCommand } from './retry.js';
+import { scheduleCommand } from './schedule.js';
+import { schedulerCommand } from './scheduler.js';
 import { statusCommand } from './status.js';
 import { submitCommand } from './submit.js';
 import { workerCommand } from './worker.js';
@@ -56,6 +58,8 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
     aggregatorCommand(),
     dashboardCommand(),
     gatewayCommand(),
+    scheduleCommand(),
+    schedulerCommand(),
     engineCommand(),
     benchCommand(),
     evalCommand(),

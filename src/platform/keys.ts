@@ -4,7 +4,7 @@
  * Redis (the queue prefix and the batch keys share one hash tag, each cohort has its own, so that
  * multi-key scripts work on Redis Cluster):
  *
- *   {longhaul}:documents, :outcomes, :finalise, :validate   BullMQ queues
+ *   {longhaul}:documents, :outcomes, :finalise, :validate, :schedules   BullMQ queues
  *   {longhaul}:batch:<id>                        hash: created_at, total, cancel_requested_at, counts
  *   {longhaul}:batch:<id>:outcomes               hash: ordinal -> outcome status
  *   {longhaul}:batches                           sorted set: batch id by creation time
@@ -39,6 +39,16 @@
  *   gateway/pending/<owner>/<id>                 a batch whose file is not looked at yet, written before it
  *   gateway/failures/<owner>/<id>.json           why its file was refused
  *   gateway/claims/<owner>/<sha256>.json         what an Idempotency-Key stands for, If-None-Match: *
+ *
+ * and of schedules, where a run's name is its time:
+ *
+ *   schedules/<name>/schedule.json               what was asked for
+ *   schedules/<name>/runs/<run>/run.json         somebody has started it, If-None-Match: *, like all of a run
+ *   schedules/<name>/runs/<run>/plan.json        what it found, and what of it it takes
+ *   schedules/<name>/runs/<run>/batch.json       its batch
+ *   schedules/<name>/runs/<run>/end.json         how it ended
+ *   schedules/<name>/runs/<run>/webhook.json     who was told that it failed
+ *   digests/<name>/<run>.md, .jsonl              its digest, unless the schedule names another place
  */
 import { createHash } from 'node:crypto';
 
@@ -49,6 +59,7 @@ export const QUEUES = {
   outcomes: 'outcomes',
   finalise: 'finalise',
   validate: 'validate',
+  schedules: 'schedules',
 } as const;
 
 export const redisKeys = {
@@ -93,6 +104,7 @@ export const jobIds = {
   document: (batch: string, item: number) => `${batch}-${item}-document`,
   outcome: (batch: string, item: number) => `${batch}-${item}-outcome`,
   finalise: (batch: string) => `${batch}-finalise`,
+  scheduleRun: (schedule: string, run: string) => `${schedule}-${run}`,
 } as const;
 
 export const objectKeys = {
@@ -134,4 +146,15 @@ export const gatewayKeys = {
   failure: (owner: string, id: string) => `gateway/failures/${owner}/${id}.json`,
   claim: (owner: string, kind: string, key: string) =>
     `gateway/claims/${owner}/${createHash('sha256').update(`${kind} ${key}`).digest('hex')}.json`,
+} as const;
+
+/** Of schedules; names and runs are checked before they come here. */
+export const scheduleKeys = {
+  schedules: () => 'schedules/',
+  schedule: (name: string) => `schedules/${name}/schedule.json`,
+  all: (name: string) => `schedules/${name}/`,
+  runs: (name: string) => `schedules/${name}/runs/`,
+  run: (name: string, run: string, part: 'run' | 'plan' | 'batch' | 'end' | 'webhook') =>
+    `schedules/${name}/runs/${run}/${part}.json`,
+  digests: (name: string) => `digests/${name}/`,
 } as const;

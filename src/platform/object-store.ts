@@ -204,6 +204,38 @@ export class ObjectStore {
     }
   }
 
+  /** What lies below `s3://bucket/prefix` in any bucket, in byte order; names that end in `/` are no documents. */
+  async *listUrl(
+    url: string,
+    signal?: AbortSignal,
+  ): AsyncGenerator<{ url: string; etag: string; bytes: number; modifiedAt: Date }> {
+    const { Bucket, Key: Prefix } = placeOf(url);
+    let ContinuationToken: string | undefined;
+    do {
+      const command = new ListObjectsV2Command({ Bucket, Prefix, ContinuationToken });
+      const page = await this.client.send(command, { abortSignal: signal }).catch((error: unknown) => {
+        if (httpStatus(error) === 404) {
+          throw new NotFoundError(`the bucket of ${url} does not exist; create it or correct the URL`);
+        }
+        throw this.translate(error, 'list', url);
+      });
+      for (const { Key, ETag = '', Size = 0, LastModified = new Date(0) } of page.Contents ?? []) {
+        if (Key === undefined || Key.endsWith('/')) continue;
+        yield { url: `s3://${Bucket}/${Key}`, etag: ETag, bytes: Size, modifiedAt: LastModified };
+      }
+      ContinuationToken = page.NextContinuationToken;
+    } while (ContinuationToken !== undefined);
+  }
+
+  /** Writes or replaces an object of any bucket; multipart above 8 MB. */
+  async putUrl(url: string, chunks: Iterable<Uint8Array>, signal?: AbortSignal): Promise<void> {
+    try {
+      await upload(this.client, placeOf(url), chunks, { signal });
+    } catch (error) {
+      throw this.translate(error, 'write', url);
+    }
+  }
+
   /**
    * Refuses a store on which an outcome could be written twice: two conditional PUTs of one key,
    * then ten at the same time, must have exactly one winner.
@@ -298,6 +330,12 @@ export class ObjectStore {
 
 /** Found before the first part of an upload was sent. */
 class ExistsAlready extends Error {}
+
+function placeOf(url: string): { Bucket: string; Key: string } {
+  const match = /^s3:\/\/([^/]+)\/(.*)$/s.exec(url);
+  if (match === null) throw new ConfigError(`${url} is not of the form s3://bucket/key`);
+  return { Bucket: match[1] ?? '', Key: match[2] ?? '' };
+}
 
 function httpStatus(error: unknown): number | undefined {
   return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;

@@ -32,6 +32,9 @@ export interface Timings {
   /** A document on the web: to a connection with TLS; then the longest silence. */
   documentConnect: number;
   documentIdle: number;
+  /** One call of a schedule's webhook; the pause before the second of three, which doubles. */
+  webhook: number;
+  webhookBackoff: number;
 }
 
 const normal: Timings = {
@@ -53,6 +56,8 @@ const normal: Timings = {
   faultBackoffLast: 60_000,
   documentConnect: 10_000,
   documentIdle: 30_000,
+  webhook: 10_000,
+  webhookBackoff: 2_000,
 };
 
 /** For tests and the embedded default: everything that waits, waits less. */
@@ -72,6 +77,8 @@ const fast: Timings = {
   reconcile: 1_000,
   faultBackoffFirst: 200,
   faultBackoffLast: 5_000,
+  webhook: 1_000,
+  webhookBackoff: 100,
 };
 
 export const timingProfiles = { normal, fast } as const;

@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadConfig, toEnvironment } from '../../src/platform/config.js';
-import { cohortKeys, objectKeys } from '../../src/platform/keys.js';
+import { cohortKeys, objectKeys, scheduleKeys } from '../../src/platform/keys.js';
 import { createRedis } from '../../src/platform/redis.js';
 import { ObjectStore } from '../../src/platform/object-store.js';
 import { Bench, until } from '../chaos/cohort-support.js';
@@ -28,7 +28,7 @@ import {
   type S3Service,
 } from '../support/services.js';
 
-const roles = ['producer', 'rank', 'aggregator'] as const;
+const roles = ['producer', 'rank', 'aggregator', 'scheduler'] as const;
 type Role = (typeof roles)[number];
 const keys = new Map(
   roles.map((role) => [
@@ -118,7 +118,7 @@ test(
   async () => {
     const modelDir = writeRandomModel(join(folder, 'model'), 4);
     const start = (role: Role, ...args: string[]) => {
-      const settings = { profile: 'fast', logLevel: 'info', modelDir } as const;
+      const settings = { profile: 'fast', logLevel: 'info', modelDir, ranks: 2 } as const;
       const environment = toEnvironment({ ...settings, ...settingsOf(role) });
       return watch(
         spawn(process.execPath, [resolve('bin/longhaul.js'), ...args], {
@@ -160,6 +160,35 @@ test(
       logs.push(cohort.log());
       await command('results', id, '--out', join(folder, 'results'));
       expect(readFileSync(join(folder, 'results', 'output.jsonl'), 'utf8')).toContain('"custom_id":"one"');
+
+      const inputs = new ObjectStore(
+        loadConfig({ flags: s3.settings, environment: {}, directory: '/nonexistent' }),
+      );
+      stores.push(inputs);
+      await inputs.create('inputs/today.txt', 'Zanzibar was dry. '.repeat(50));
+      const prompt = join(folder, 'prompt.txt');
+      await writeFile(prompt, 'How was it?');
+      const clock = ['--cron', '0 6 1 1 *', '--input', 's3://longhaul/inputs/'];
+      await command('schedule', 'add', 'nightly', '--prompt', prompt, ...clock);
+      const run = (await command('schedule', 'run-now', 'nightly')).trim();
+      const scheduler = start('scheduler', 'scheduler');
+      let schedulerLog = '';
+      scheduler.stderr?.on('data', (text: Buffer) => (schedulerLog += text.toString()));
+      try {
+        await until('the end of the run', 30_000, () =>
+          bench.store.exists(scheduleKeys.run('nightly', run, 'end')),
+        ).catch((error: unknown) => {
+          throw new Error(`${String(error)}\n${schedulerLog}`);
+        });
+      } finally {
+        await endProcess(scheduler);
+      }
+      logs.push(schedulerLog);
+      const history = await command('schedule', 'history', 'nightly');
+      expect(history).toContain('1 of 1 documents answered');
+      await command('schedule', 'pause', 'nightly');
+      await command('schedule', 'resume', 'nightly');
+      await command('schedule', 'remove', 'nightly');
       // The ranks log everything here.
       expect(logs.join('')).toContain('finished');
       expect(logs.join('')).not.toContain('Zanzibar');
@@ -171,7 +200,12 @@ test(
 );
 
 test('no role can do what is another’s', async () => {
-  const [producer, rank, aggregator] = roles.map(storeOf) as [ObjectStore, ObjectStore, ObjectStore];
+  const [producer, rank, aggregator, scheduler] = roles.map(storeOf) as [
+    ObjectStore,
+    ObjectStore,
+    ObjectStore,
+    ObjectStore,
+  ];
   const refused = (work: Promise<unknown>) =>
     expect(work).rejects.toThrow(/S3 refused to .* check credentials and policy/);
   const outcome = objectKeys.outcome('batch', 0, 'one');
@@ -187,6 +221,12 @@ test('no role can do what is another’s', async () => {
   await refused(aggregator.create(objectKeys.document('0'.repeat(64)), 'x'));
   await refused(aggregator.get(objectKeys.document('0'.repeat(64))));
   await refused(aggregator.delete(outcome));
+  await refused(aggregator.get(scheduleKeys.schedule('nightly')));
+  await refused(producer.create(scheduleKeys.run('nightly', 'now', 'end'), 'x'));
+  await refused(scheduler.create(outcome, 'x'));
+  await refused(scheduler.create(scheduleKeys.schedule('nightly'), 'x'));
+  await refused(scheduler.create('inputs/today.txt', 'x'));
+  await refused(scheduler.delete(scheduleKeys.schedule('nightly')));
 });
 
 test('Redis shows a certificate that must be trusted, and speaks nothing else on that port', async () => {

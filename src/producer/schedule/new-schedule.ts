@@ -1,0 +1,59 @@
+/** A schedule from what the person named; pure but for the clock. */
+import { schedule, type Schedule } from '../../contracts/schedule.js';
+import { ConfigError } from '../../platform/errors.js';
+import { now } from './store.js';
+import { checkClock } from './times.js';
+import { checkWebhook } from './webhook.js';
+
+export interface NewSchedule {
+  name: string;
+  cron: string;
+  tz: string;
+  input: string;
+  prompt: string;
+  maxTokens: number;
+  all?: boolean;
+  out?: string;
+  webhook?: string;
+  priority: number;
+}
+
+/** @throws ConfigError naming the option that is wrong. */
+export function newSchedule(named: NewSchedule): Schedule {
+  const { name, cron, tz, input, maxTokens, all = false, out, webhook, priority } = named;
+  if (!schedule.shape.name.safeParse(name).success) {
+    throw new ConfigError(`the name ${name} must be a letter, then up to 63 letters, digits, - and _`);
+  }
+  checkClock({ cron, tz });
+  checkFolder('--input', input);
+  if (out !== undefined) checkFolder('--out', out);
+  if (out?.startsWith(input) === true) {
+    throw new ConfigError(
+      `--out ${out} lies below --input, so that digests would be documents; choose another place`,
+    );
+  }
+  if (webhook !== undefined) checkWebhook(webhook);
+  if (maxTokens < 1) throw new ConfigError(`--max-tokens ${maxTokens} must be at least 1`);
+  const prompt = named.prompt.trim();
+  if (prompt === '') throw new ConfigError('the file of --prompt is empty; write the question into it');
+  return {
+    format: 'longhaul-schedule/1',
+    name,
+    cron,
+    tz,
+    input,
+    prompt,
+    max_tokens: maxTokens,
+    all,
+    out: out ?? null,
+    webhook: webhook ?? null,
+    priority,
+    paused: false,
+    active_since: now(),
+  };
+}
+
+function checkFolder(option: string, url: string): void {
+  if (/^s3:\/\/[^/]+\/(.+\/)?$/s.test(url)) return;
+  throw new ConfigError(`${option} ${url} must be s3://bucket/prefix/ and end with /`);
+}
