@@ -90,7 +90,8 @@ async function make(args: string[], signal: AbortSignal, onCompile: () => void):
   try {
     code = await ended;
   } catch (cause) {
-    signal.throwIfAborted();
+    if (signal.aborted)
+      throw new LonghaulError('INTERRUPTED', 'interrupted; the files compiled so far stay', { cause });
     throw new LonghaulError('ENGINE_BUILD', `make cannot be run. ${REMEDY}`, { cause });
   }
   if (code !== 0)
