@@ -22,8 +22,8 @@ export class Readiness {
   ) {}
 
   async check(): Promise<Ready> {
-    if (this.last === undefined || Date.now() - this.last.at > FRESH_MS)
-      this.last = { at: Date.now(), found: this.ask() };
+    if (this.last === undefined || performance.now() - this.last.at > FRESH_MS)
+      this.last = { at: performance.now(), found: this.ask() };
     const found = await this.last.found;
     const all = Object.values(found).every(Boolean);
     return { ...found, status: this.ending.aborted ? 'draining' : all ? 'ready' : 'unavailable' };
