@@ -33,7 +33,10 @@ if (place !== undefined) {
   const [variable, standard, path] = place;
   const url = `http://127.0.0.1:${process.env[variable] ?? standard}${path}`;
   try {
-    const answer = await fetch(url, { signal: AbortSignal.timeout(3000), redirect: 'manual' });
+    const answer = await globalThis.fetch(url, {
+      signal: globalThis.AbortSignal.timeout(3000),
+      redirect: 'manual',
+    });
     if (answer.status >= 400) throw new Error(`status ${answer.status}`);
   } catch (error) {
     console.error(`${url}: ${error.message}`);

@@ -108,7 +108,8 @@ export function modelSeconds(work: readonly Work[], ceilings: Ceilings, places: 
   return Math.max(...seconds, sum(seconds) / places);
 }
 
-export const total = (work: readonly Work[]): number => sum(work.flatMap((each) => Object.values(each)));
+export const total = (work: readonly Work[]): number =>
+  sum(work.flatMap((each): number[] => Object.values(each) as number[]));
 
 const triangle = (rows: number) => (rows * (rows + 1)) / 2;
 const causal = ({ start, end }: { start: number; end: number }) => triangle(end) - triangle(start);
