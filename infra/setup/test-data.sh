@@ -8,6 +8,8 @@ target=$PWD/.longhaul/test-data/tokenizers
 say() { printf 'test-data: %s\n' "$*"; }
 fail() { printf 'test-data: %s\n' "$*" >&2; exit 1; }
 
+command -v openssl >/dev/null || fail 'the tests make certificates with openssl, which is missing; on Debian install the package openssl.'
+
 # Arguments: name, exact version, sha512 of the package (base64, as npm's `integrity` has it).
 fetch() {
   local name=$1 version=$2 sha512=$3
