@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Proves infra/install.sh on a Debian 13 that has nothing but its base system: debootstrap makes it, the script installs
+# Tries infra/install.sh on a Debian 13 that has nothing but its base system: debootstrap makes it, the script installs
 # longhaul in it, and longhaul computes golden cases there as its own user. Root, debootstrap and the network are needed.
 #   infra/clean-root.sh [ROOT]     ROOT: a folder that is kept and used again; else a temporary one
 # Without a kept root it takes some minutes and 1.5 GB.
