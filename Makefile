@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: chaos clean-root demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak pack-check docs help
+.PHONY: beside-sanitize chaos clean-root demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak pack-check docs help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
@@ -57,12 +57,17 @@ chromium: setup
 test: lint test-data chromium build
 	npx vitest run --project unit
 	$(MAKE) -s -j$(JOBS) -C native test
-	$(MAKE) -s -j$(JOBS) -C native sanitize
 	$(MAKE) -s fuzz SEED=1
-	npx vitest run --project integration
-	npx vitest run --project browser
-	npx vitest run --project s3-suite
-	npx vitest run --project chaos
+	@$(MAKE) --no-print-directory beside-sanitize
+
+# The tests of processes wait more than they compute: the native tests with sanitizers are built and run in what they leave.
+beside-sanitize:
+	@nice -n 19 $(MAKE) -s -j$(JOBS) -C native sanitize > build/sanitize.log 2>&1 & sanitize=$$!; \
+	for project in integration browser s3-suite chaos; do \
+	  npx vitest run --project $$project || { kill $$sanitize; exit 1; }; \
+	done; \
+	wait $$sanitize || { cat build/sanitize.log; echo 'make: the native tests with sanitizers failed'; exit 1; }; \
+	tail -n 1 build/sanitize.log
 
 chaos: setup build
 	MATRIX=whole npx vitest run --project chaos
