@@ -1,5 +1,6 @@
 /** A batch that is cancelled, or expires, with no cohort alive: whatever phase its items are in, it ends, and no answer is lost. */
 import { Worker, type Job } from 'bullmq';
+import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { cancelBatch } from '../../src/batch/cancel.js';
 import { createBatch } from '../../src/batch/create.js';
@@ -144,9 +145,8 @@ describe('expired', () => {
   test.each(Object.entries(phases))('%s', async (_name, { begin, answered }) => {
     const { id, items } = await begun(unixNow() + 300);
     await begin(id, items[1]!);
-    // Five minutes later, for the aggregators of this process.
-    const now = Date.now.bind(Date);
-    vi.spyOn(Date, 'now').mockImplementation(() => now() + 301_000);
+    // Five minutes later by Redis's clock, which is the one that counts, for the aggregators of this process.
+    vi.spyOn(Redis.prototype, 'time').mockImplementation(() => Promise.resolve([unixNow() + 301, 0]));
     await expectEnd(id, 'expired', answered);
   });
 });
