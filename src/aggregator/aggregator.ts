@@ -6,10 +6,11 @@ import { withQueues } from '../batch/queues.js';
 import { countUncommitted } from '../batch/uncommitted.js';
 import type { Config } from '../platform/config.js';
 import { describeError } from '../platform/errors.js';
-import { objectKeys, redisKeys } from '../platform/keys.js';
+import { redisKeys } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
 import { ObjectStore } from '../platform/object-store.js';
 import { startMonitor } from '../platform/monitor.js';
+import { batchNeeds } from '../platform/readiness.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
 import { armTestPoint } from '../platform/test-points.js';
 import { Releasers } from '../platform/shutdown.js';
@@ -59,10 +60,7 @@ export async function runAggregator(config: Config, logger: Logger, signal: Abor
         config,
         logger,
         signal,
-        needs: {
-          redis: () => redis.ping(),
-          s3: (within) => store.listFolders(objectKeys.batches(), within).next(),
-        },
+        needs: batchNeeds(redis, store),
         refresh: () => readGauges(redis, queues),
       });
       releasers.add(stopMonitor);

@@ -1,5 +1,4 @@
 import type { Queue } from 'bullmq';
-import { redisNow } from '../batch/flags.js';
 import type { AggregatorContext } from './context.js';
 
 /** Looked at in one pass, of each queue and end. */
@@ -11,9 +10,12 @@ const SCALE = 0x1000;
  * Wakes delayed jobs whose time cannot be right: further ahead of Redis's clock than any pause, or so long past that
  * no worker's clock has reached it. A machine whose wall clock jumped wrote them, or fails to see them.
  */
-export async function wakeMisdated({ redis, queues, config, logger }: AggregatorContext): Promise<void> {
+export async function wakeMisdated(
+  { redis, queues, config, logger }: AggregatorContext,
+  redisSeconds: number,
+): Promise<void> {
   const slack = config.timings.faultBackoffLast;
-  const now = (await redisNow(redis)) * 1000;
+  const now = redisSeconds * 1000;
   for (const queue of [queues.documents, queues.outcomes, queues.finalise] as Queue[]) {
     const key = queue.toKey('delayed');
     const past = await redis.zrangebyscore(key, '-inf', (now - slack) * SCALE, 'LIMIT', 0, CHUNK);

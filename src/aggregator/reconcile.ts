@@ -100,8 +100,8 @@ async function reconcile(
   renew: () => Promise<unknown>,
 ): Promise<void> {
   const { redis, store, logger } = context;
-  await wakeMisdated(context);
   const now = await redisNow(redis);
+  await wakeMisdated(context, now);
   // Before S3 is listed: what Redis knew by then and the list lacks is gone.
   const known = await redis.zrange(redisKeys.batches(), '0', '-1');
   const seen = new Set<string>();

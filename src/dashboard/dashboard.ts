@@ -3,11 +3,10 @@ import { ManifestCache } from '../batch/manifest-cache.js';
 import { withQueues } from '../batch/queues.js';
 import type { Config } from '../platform/config.js';
 import { ConfigError } from '../platform/errors.js';
-import { objectKeys } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
 import { startMonitor } from '../platform/monitor.js';
 import { ObjectStore } from '../platform/object-store.js';
-import type { Needs } from '../platform/readiness.js';
+import { batchNeeds } from '../platform/readiness.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
 import { Releasers } from '../platform/shutdown.js';
 import { Access } from './access.js';
@@ -33,10 +32,7 @@ export async function runDashboard(
     await checkRedis(redis, config.redisUrl);
     const store = new ObjectStore(config);
     releasers.add(() => store.close());
-    const needs: Needs = {
-      redis: () => redis.ping(),
-      s3: (within) => store.listFolders(objectKeys.batches(), within).next(),
-    };
+    const needs = batchNeeds(redis, store);
     releasers.add(await startMonitor({ config, logger, signal, needs }));
     const index = new BatchIndex(redis);
     const live = new Live({ redis, store }, index);

@@ -7,10 +7,10 @@ import { randomBytes } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { Config } from '../platform/config.js';
 import { ConfigError, describeError, InfrastructureError } from '../platform/errors.js';
-import { objectKeys } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
 import { generation } from '../platform/metrics.js';
 import { startMonitor } from '../platform/monitor.js';
+import { batchNeeds } from '../platform/readiness.js';
 import { ObjectStore } from '../platform/object-store.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
 import { armTestPoint } from '../platform/test-points.js';
@@ -45,8 +45,7 @@ export async function runWorker(config: Config, logger: Logger, signal: AbortSig
       signal,
       offset: config.rank,
       needs: {
-        redis: () => redis.ping(),
-        s3: (within) => store.listFolders(objectKeys.batches(), within).next(),
+        ...batchNeeds(redis, store),
         cohort: () =>
           SERVING.has(phase)
             ? Promise.resolve()

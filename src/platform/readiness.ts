@@ -1,5 +1,8 @@
+import type { Redis } from 'ioredis';
 import type { Logger } from './logger.js';
 import { describeError } from './errors.js';
+import { objectKeys } from './keys.js';
+import type { ObjectStore } from './object-store.js';
 
 const PATIENCE_MS = 2_000;
 /** However often it is asked, what is needed is asked once in this time. */
@@ -7,6 +10,12 @@ const FRESH_MS = 1_000;
 
 /** What a process needs, by name: each fulfils when it is there. */
 export type Needs = Record<string, (signal: AbortSignal) => Promise<unknown>>;
+
+/** What every process that works on batches needs. */
+export const batchNeeds = (redis: Redis, store: ObjectStore): Needs => ({
+  redis: () => redis.ping(),
+  s3: (signal) => store.listFolders(objectKeys.batches(), signal).next(),
+});
 
 export type Ready = { status: 'ready' | 'unavailable' | 'draining' } & Record<string, boolean | string>;
 

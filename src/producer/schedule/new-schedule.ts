@@ -1,7 +1,7 @@
 /** A schedule from what the person named; pure but for the clock. */
 import { schedule, type Schedule } from '../../contracts/schedule.js';
 import { ConfigError } from '../../platform/errors.js';
-import { now } from './store.js';
+import { unixNow } from '../../batch/flags.js';
 import { checkClock } from './times.js';
 import { checkWebhook } from './webhook.js';
 
@@ -49,7 +49,7 @@ export function newSchedule(named: NewSchedule): Schedule {
     webhook: webhook ?? null,
     priority,
     paused: false,
-    active_since: now(),
+    active_since: unixNow(),
   };
 }
 

@@ -1,4 +1,5 @@
 /** Does the steps of a run; `run-state.ts` says which. */
+import { unixNow } from '../../batch/flags.js';
 import { readHeader } from '../../batch/header.js';
 import { readSuccess } from '../../batch/success.js';
 import type { BatchDeps } from '../../batch/queues.js';
@@ -9,7 +10,7 @@ import type { Logger } from '../../platform/logger.js';
 import { batchOfRun, chosenOf, submitRun } from './build.js';
 import { readEntries, writeDigest } from './digest.js';
 import { choose, nextStep, type RunFacts, type RunStep, type Seen } from './run-state.js';
-import { listRuns, now, readPart, writePart } from './store.js';
+import { listRuns, readPart, writePart } from './store.js';
 import { callWebhook, shownWebhook } from './webhook.js';
 
 export interface RunDeps extends BatchDeps {
@@ -166,7 +167,7 @@ async function digest(
     answered: entries.length - without.length,
     unanswered: without.map(({ document }) => document.url),
     digest: written,
-    ended_at: now(),
+    ended_at: unixNow(),
   };
   const [first] = without;
   if (first === undefined || common.answered > 0) return { status: 'succeeded', error: null, ...common };
@@ -182,7 +183,7 @@ function failed(code: string, message: string): Pick<RunEnd, 'status' | 'error'>
 function counts({ plan }: RunFacts): Omit<RunEnd, 'status' | 'error'> {
   const documents = plan === undefined ? [] : chosenOf(plan);
   const unanswered = documents.map(({ url }) => url);
-  return { documents: documents.length, answered: 0, unanswered, digest: null, ended_at: now() };
+  return { documents: documents.length, answered: 0, unanswered, digest: null, ended_at: unixNow() };
 }
 
 async function endRun(

@@ -1,6 +1,7 @@
 /** Schedules and their runs, as S3 has them, and the clockwork in Redis made from them. */
 import { Queue } from 'bullmq';
 import type { z } from 'zod';
+import { unixNow } from '../../batch/flags.js';
 import { queueOptions, type BatchDeps } from '../../batch/queues.js';
 import {
   runBatch,
@@ -98,7 +99,7 @@ export async function setPaused(
 ): Promise<Schedule> {
   const before = await readSchedule(deps.store, name, signal);
   if (before.paused === paused) return before;
-  const after = { ...before, paused, active_since: now() };
+  const after = { ...before, paused, active_since: unixNow() };
   await deps.store.put(scheduleKeys.schedule(name), [encode(after)], signal);
   await withScheduleQueue(deps.redis, (queue) => wind(queue, after));
   return after;
@@ -139,7 +140,7 @@ export async function startRun(
   { run, cause }: Pick<RunStart, 'run' | 'cause'>,
   signal?: AbortSignal,
 ): Promise<void> {
-  await writePart(store, name, run, 'run', { run, cause, created_at: now() }, signal);
+  await writePart(store, name, run, 'run', { run, cause, created_at: unixNow() }, signal);
   await queueRun(queue, name, run);
 }
 
@@ -178,11 +179,6 @@ export async function writePart<P extends Part>(
   signal?: AbortSignal,
 ): Promise<void> {
   await store.createStream(scheduleKeys.run(name, run, part), [encode(value)], signal);
-}
-
-/** Unix seconds. */
-export function now(): number {
-  return Math.floor(Date.now() / 1000);
 }
 
 function encode(value: object): Buffer {
