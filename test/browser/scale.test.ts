@@ -165,13 +165,15 @@ test('10,000 batches and 100 ranks stay smooth, at two messages a second', async
 
 test('a stream says everything once, then what changed, and no more than two messages a second', async () => {
   const stop = new AbortController();
-  const response = await fetch(`${dashboard.url}/api/live`, { signal: stop.signal });
-  const messages: { at: number; bytes: number; patch: Record<string, unknown> }[] = [];
+  const response = await fetch(`${dashboard.url}/api/live`, {
+    signal: AbortSignal.any([stop.signal, AbortSignal.timeout(30_000)]),
+  });
+  const messages: { at: number; bytes: number; keys: string[] }[] = [];
+  const told = (): string[] => messages.flatMap(({ keys }) => keys);
+  const ranksTold = (): Set<string> => new Set(told().filter((key) => key.startsWith('rank:')));
   let buffered = '';
-  const begun = performance.now();
-  setTimeout(() => {
-    stop.abort();
-  }, 3000);
+  /** When everything had been said. A busy machine says it later; the rate is counted from then on. */
+  let whole: number | undefined;
   const decoder = new TextDecoder();
   try {
     for await (const chunk of response.body ?? []) {
@@ -180,18 +182,28 @@ test('a stream says everything once, then what changed, and no more than two mes
         const text = buffered.slice(0, end);
         buffered = buffered.slice(end + 2);
         const { patch } = JSON.parse(text.replace(/^data: /, '')) as { patch: Record<string, unknown> };
-        messages.push({ at: performance.now() - begun, bytes: text.length, patch });
+        messages.push({ at: performance.now(), bytes: text.length, keys: Object.keys(patch) });
+      }
+      if (
+        whole === undefined &&
+        told().includes('cohort:east') &&
+        ranksTold().size === COHORTS.length * RANKS
+      ) {
+        whole = performance.now();
+        setTimeout(() => {
+          stop.abort();
+        }, 2500);
       }
     }
-  } catch {
-    // Ended by us.
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
   }
-  const told = messages.flatMap(({ patch }) => Object.keys(patch));
-  expect(told.filter((key) => key === 'cohort:east')).not.toEqual([]);
-  expect(new Set(told.filter((key) => key.startsWith('rank:'))).size).toBe(COHORTS.length * RANKS);
-  expect(told.filter((key) => key === 'queue')).toHaveLength(1);
-  // The first may come with what was known; then one each half second.
-  expect(messages.length).toBeLessThanOrEqual(8);
+  expect(ranksTold().size).toBe(COHORTS.length * RANKS);
+  expect(told().filter((key) => key === 'queue')).toHaveLength(1);
+  const later = messages.filter(({ at }) => at > (whole ?? 0));
+  expect(later.length).toBeGreaterThan(0);
+  // One each half second; one more may have been on its way.
+  expect(later.length).toBeLessThanOrEqual(6);
   expect(Math.max(...messages.map(({ bytes }) => bytes))).toBeLessThan(64 * 1024);
 });
 
