@@ -58,12 +58,13 @@ test: lint test-data chromium build
 	npx vitest run --project unit
 	$(MAKE) -s -j$(JOBS) -C native test
 	$(MAKE) -s fuzz SEED=1
+	npx vitest run --project browser
 	@$(MAKE) --no-print-directory beside-sanitize
 
 # The tests of processes wait more than they compute: the native tests with sanitizers are built and run in what they leave.
 beside-sanitize:
 	@nice -n 19 $(MAKE) -s -j$(JOBS) -C native sanitize > build/sanitize.log 2>&1 & sanitize=$$!; \
-	for project in integration browser s3-suite chaos; do \
+	for project in integration s3-suite chaos; do \
 	  npx vitest run --project $$project || { kill $$sanitize; exit 1; }; \
 	done; \
 	wait $$sanitize || { cat build/sanitize.log; echo 'make: the native tests with sanitizers failed'; exit 1; }; \
