@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "comm/tcp.h"
+#include "memory.h"
 #include "ops.h"
 #include "random_model.h"
 #include "timing.h"
@@ -24,9 +25,11 @@ class Cohort {
     for (size_t r = 0; r < models_.size(); ++r) engines_.push_back(std::make_unique<Engine>(models_[r], std::move(communicators[r])));
   }
 
-  /// Seconds of the slowest rank's prefill; with `phases`, the seconds of each rank's phases, which then wait for the GPU.
-  double prefill(const Way& way, std::vector<PhaseTimes>* phases = nullptr) {
+  /// Seconds of the slowest rank's prefill; with `phases`, the seconds of each rank's phases, which then wait for the GPU,
+  /// and in `used` the most bytes that each rank's GPU held, asked once per layer.
+  double prefill(const Way& way, std::vector<PhaseTimes>* phases = nullptr, std::vector<double>* used = nullptr) {
     if (phases) phases->assign(engines_.size(), {});
+    if (used) used->assign(engines_.size(), 0);
     std::vector<double> seconds(engines_.size());
     on_ranks(static_cast<int>(engines_.size()), [&](int rank) {
       const auto r = static_cast<size_t>(rank);
@@ -34,6 +37,7 @@ class Cohort {
       const PrefillRequest request = prefill_of(way, static_cast<int>(engines_.size()), rank, document_, question_, block);
       Control control;
       if (phases) control.phases = &(*phases)[r];
+      if (used) control.progress = [&](const Progress&) { (*used)[r] = std::max((*used)[r], used_bytes()); };
       const double start = now();
       engines_[r]->prefill(request, control);
       seconds[r] = now() - start;
@@ -89,10 +93,10 @@ void line(const Way& way, int ranks, int64_t tokens, const std::string& rest) {
 void measure(Cohort& cohort, const Way& way, int ranks, int64_t tokens) {
   try {
     std::vector<PhaseTimes> phases;
-    std::vector<double> seconds;
+    std::vector<double> seconds, used;
     const double first = cohort.prefill(way);  // allocates, and tries ways of multiplying
     for (int i = 0; i < 3 && first < kLong; ++i) seconds.push_back(cohort.prefill(way));
-    const double with_phases = cohort.prefill(way, &phases);
+    const double with_phases = cohort.prefill(way, &phases, &used);
     if (seconds.empty()) seconds.push_back(with_phases);
     const auto list = [](const auto& values) {
       std::string text;
@@ -100,7 +104,7 @@ void measure(Cohort& cohort, const Way& way, int ranks, int64_t tokens) {
       return "[" + text + "]";
     };
     std::string rest = "\"seconds\": " + list(seconds) + ", \"decode_seconds\": " + decodes(cohort, ranks) +
-                       ", \"blocks\": " + list(way.blocks) + ", \"phases\": [";
+                       ", \"used_bytes\": " + list(used) + ", \"blocks\": " + list(way.blocks) + ", \"phases\": [";
     for (size_t r = 0; r < phases.size(); ++r) {
       rest += r > 0 ? ", {" : "{";
       for (size_t i = 0; i < phases[r].size(); ++i)

@@ -8,6 +8,7 @@
 
 #include "comm/tcp.h"
 #include "lockstep.h"
+#include "memory.h"
 #include "ops.h"
 #include "random_model.h"
 #include "timing.h"
@@ -28,12 +29,6 @@ std::shared_ptr<Model> view_of(const Model& model, std::shared_ptr<Backend> back
   view->config.layers = layers;
   view->layers.resize(static_cast<size_t>(layers));
   return view;
-}
-
-double free_bytes() {
-  size_t free = 0, total = 0;
-  cudaMemGetInfo(&free, &total);
-  return static_cast<double>(free);
 }
 
 struct Timed {
@@ -70,9 +65,9 @@ class Virtual {
 
   Timed alone(const Way& way, int rank, const Tape& tape) {
     std::vector<double> one, few;
-    const double before = free_bytes();
-    double least = before;
-    const auto watch = [&](const Progress&) { least = std::min(least, free_bytes()); };
+    const double before = used_bytes();
+    double most = before;
+    const auto watch = [&](const Progress&) { most = std::max(most, used_bytes()); };
     for (const int layers : {1, kFew}) {
       std::unique_ptr<Playback> player = ranks_ > 1 ? play(tape, *alone_, rank, ranks_) : nullptr;
       Playback* rewind = player.get();
@@ -87,7 +82,7 @@ class Virtual {
     prefill_of(way, ranks_, rank, document_, question_, block);
     const auto rows = static_cast<double>(block.size());
     return {median(one) + (median(few) - median(one)) * (kLayers - 1) / (kFew - 1),
-            before - least + (kLayers - kFew) * rows * kRowKeyValues};
+            most - before + (kLayers - kFew) * rows * kRowKeyValues};
   }
 
  private:
