@@ -24,7 +24,8 @@ if command -v redis-server >/dev/null; then
   usable redis-server && exit 0
   fail "$(command -v redis-server) is too old or does not run; longhaul needs 6.2 or newer. Replace it, or remove it from PATH and run this again."
 fi
-if [ -x "$tools/redis-server" ] && usable "$tools/redis-server"; then exit 0; fi
+# Tests make clusters by redis-cli; the packages of Debian and Homebrew have both.
+if [ -x "$tools/redis-cli" ] && [ -x "$tools/redis-server" ] && usable "$tools/redis-server"; then exit 0; fi
 
 # Arguments: what to run apt-get with, such as sudo.
 install_with_apt() {
@@ -47,17 +48,20 @@ unpack_debs() {
   mkdir -p "$tools"
   local deb
   for deb in "$work"/*.deb; do dpkg -x "$deb" "$tools"; done
-  cat >"$tools/redis-server" <<'WRAPPER'
+  local tool
+  for tool in redis-server redis-cli; do
+    cat >"$tools/$tool" <<WRAPPER
 #!/bin/sh
-# Written by infra/setup/redis.sh: the unpacked server with its own libraries.
-here=$(cd "$(dirname "$0")" && pwd)
-for folder in "$here"/usr/lib/* "$here"/lib/*; do
-  [ -d "$folder" ] && LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+# Written by infra/setup/redis.sh: the unpacked $tool with its own libraries.
+here=\$(cd "\$(dirname "\$0")" && pwd)
+for folder in "\$here"/usr/lib/* "\$here"/lib/*; do
+  [ -d "\$folder" ] && LD_LIBRARY_PATH=\$folder\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
 done
 export LD_LIBRARY_PATH
-exec "$here/usr/bin/redis-server" "$@"
+exec "\$here/usr/bin/$tool" "\$@"
 WRAPPER
-  chmod +x "$tools/redis-server"
+    chmod +x "$tools/$tool"
+  done
 }
 
 if command -v apt-get >/dev/null; then

@@ -20,10 +20,13 @@ const list = z.preprocess(
 );
 
 const schema = z.strictObject({
-  /** With TLS as `rediss://user:password@host:port?ca=ca.pem&cert=cert.pem&key=key.pem`. */
+  /** With TLS as `rediss://user:password@host:port?ca=ca.pem&cert=cert.pem&key=key.pem`; a cluster by its nodes, `redis+cluster://a:7000,b:7000`. */
   redisUrl: z
     .string()
-    .regex(/^rediss?:\/\//, 'must start with redis:// or rediss://')
+    .regex(
+      /^rediss?(\+cluster)?:\/\//,
+      'must start with redis://, rediss://, redis+cluster:// or rediss+cluster://',
+    )
     .default('redis://127.0.0.1:6379'),
   s3Endpoint: z.url().optional(),
   s3Region: z.string().min(1).default('us-east-1'),

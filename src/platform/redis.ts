@@ -2,11 +2,12 @@ import { readFileSync } from 'node:fs';
 import { Redis, type RedisOptions } from 'ioredis';
 import { ConfigError, InfrastructureError } from './errors.js';
 import { hideCredentials } from './hide-credentials.js';
+import { clusterNodes, infoOfAll, openCluster } from './redis-cluster.js';
 
 /**
  * A Redis client. `command`: fails a call that the server does not answer in time, for everything
  * but BullMQ. `bullmq`: waits for the server as long as it takes, as BullMQ requires.
- * The caller closes it with `quit()` or `disconnect()` in a `finally`.
+ * `redis+cluster://` addresses make a client of a cluster. The caller closes it with `quit()` or `disconnect()` in a `finally`.
  */
 export function createRedis(url: string, use: 'command' | 'bullmq', options: RedisOptions = {}): Redis {
   const common: RedisOptions = {
@@ -15,8 +16,10 @@ export function createRedis(url: string, use: 'command' | 'bullmq', options: Red
   };
   const byUse: RedisOptions =
     use === 'bullmq' ? { maxRetriesPerRequest: null } : { maxRetriesPerRequest: 3, commandTimeout: 10_000 };
-  const { address, tls } = tlsOf(url);
-  const redis = new Redis(address, { ...common, ...byUse, ...(tls && { tls }), ...options });
+  const nodes = clusterNodes(url);
+  const { address, tls } = tlsOf(nodes?.[0] ?? url);
+  const all = { ...common, ...byUse, ...(tls && { tls }), ...options };
+  const redis = nodes === undefined ? new Redis(address, all) : openCluster(nodes, all);
   // Without a listener every lost connection would be printed as an unhandled error; calls still fail.
   redis.on('error', () => undefined);
   return redis;
@@ -48,16 +51,20 @@ function tlsOf(url: string): { address: string; tls?: Partial<Record<(typeof TLS
  */
 export async function checkRedis(redis: Redis, url: string): Promise<{ version: string; aof: boolean }> {
   const shown = hideCredentials(url);
-  let info: string;
-  try {
-    info = await redis.info();
-  } catch (cause) {
+  const servers = await infoOfAll(redis).catch((cause: unknown) => {
     throw new InfrastructureError(
       'REDIS_UNREACHABLE',
       `Redis at ${shown} does not answer; start it or correct redisUrl`,
       { cause },
     );
-  }
+  });
+  const facts = servers.map(({ node, info }) => factsOf(info, `${shown}${node}`));
+  const [first] = facts;
+  return { version: first?.version ?? '', aof: facts.every(({ aof }) => aof) };
+}
+
+/** Of one server's INFO. @throws ConfigError */
+function factsOf(info: string, shown: string): { version: string; aof: boolean } {
   const field = (name: string) => new RegExp(`^${name}:(.*)$`, 'm').exec(info)?.[1]?.trim() ?? '';
   const version = field('redis_version');
   const policy = field('maxmemory_policy');

@@ -1,32 +1,24 @@
 /**
  * A batch from submit to results whose producer, ranks and aggregator have the rights of infra/policies and no others,
- * and reach Redis over TLS.
+ * and reach a Redis Cluster of three nodes over TLS.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import type { Redis } from 'ioredis';
+import { Cluster } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { loadConfig, toEnvironment } from '../../src/platform/config.js';
-import { cohortKeys, objectKeys, scheduleKeys } from '../../src/platform/keys.js';
-import { createRedis } from '../../src/platform/redis.js';
+import { cohortKeys, objectKeys, QUEUE_PREFIX, scheduleKeys } from '../../src/platform/keys.js';
+import { checkRedis, createRedis } from '../../src/platform/redis.js';
 import { ObjectStore } from '../../src/platform/object-store.js';
 import { Bench, until } from '../chaos/cohort-support.js';
 import { writeRandomModel } from '../chaos/random-model.js';
 import { watch } from '../support/leaks.js';
-import {
-  endProcess,
-  freePort,
-  startRedis,
-  startS3,
-  tempDir,
-  trackLeaks,
-  type RedisService,
-  type S3Service,
-} from '../support/services.js';
+import { startRedisCluster, type RedisCluster } from '../support/redis-cluster.js';
+import { endProcess, startS3, tempDir, trackLeaks, type S3Service } from '../support/services.js';
 
 const roles = ['producer', 'rank', 'aggregator', 'scheduler'] as const;
 type Role = (typeof roles)[number];
@@ -37,10 +29,8 @@ const keys = new Map(
   ]),
 );
 let folder: string;
-let redis: RedisService;
-let tlsPort: number;
+let redis: RedisCluster;
 let s3: S3Service;
-let administrator: Redis;
 const stores: ObjectStore[] = [];
 
 beforeAll(async () => {
@@ -50,23 +40,20 @@ beforeAll(async () => {
     policy: JSON.parse(readFileSync(resolve(`infra/policies/s3-${role}.json`), 'utf8')) as unknown,
   }));
   // The policies name the bucket.
-  tlsPort = await freePort();
-  [redis, s3] = await Promise.all([
-    startRedis({ more: tlsArguments() }),
-    startS3({ bucket: 'longhaul', limited }),
-  ]);
-  administrator = createRedis(redis.url, 'command');
-  for (const line of readFileSync(resolve('infra/policies/redis.acl'), 'utf8').split('\n')) {
-    const [, name, ...rules] = line.split(' ');
-    const role = roles.find((each) => each === name);
-    if (role === undefined) continue;
-    const own = rules.map((rule) => (rule.startsWith('>') ? `>${keyOf(role).secretAccessKey}` : rule));
-    await administrator.call('ACL', 'SETUSER', role, ...own);
-  }
+  [redis, s3] = await Promise.all([startRedisCluster(folder), startS3({ bucket: 'longhaul', limited })]);
+  const lines = readFileSync(resolve('infra/policies/redis.acl'), 'utf8').trim().split('\n');
+  await onEachNode(async (administrator) => {
+    for (const line of lines) {
+      const [, name = '', ...rules] = line.split(' ');
+      // The one without a name of its own is of this test's calls.
+      if (name === 'default') continue;
+      const own = rules.map((rule) => (rule.startsWith('>') ? `>${passwordOf(name)}` : rule));
+      await administrator.call('ACL', 'SETUSER', name, ...own);
+    }
+  });
 });
 afterAll(async () => {
   for (const store of stores) store.close();
-  administrator.disconnect();
   await Promise.all([redis.stop(), s3.stop()]);
   rmSync(folder, { recursive: true, force: true });
 });
@@ -78,25 +65,26 @@ function keyOf(role: Role) {
   return key;
 }
 
-const certificate = () => join(folder, 'redis.pem');
+/** Of a user of Redis. */
+const passwordOf = (name: string) => keys.get(name as Role)?.secretAccessKey ?? `password-of-${name}`;
 
-/** A certificate of our own making for 127.0.0.1, and a port on which Redis shows it. */
-function tlsArguments(): string[] {
-  const key = join(folder, 'redis.key');
-  const subject = ['-subj', '/CN=longhaul-test', '-addext', 'subjectAltName=IP:127.0.0.1'];
-  const files = ['-nodes', '-keyout', key, '-out', certificate(), '-days', '2'];
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', ...files, ...subject], { stdio: 'pipe' });
-  return Object.entries({
-    'tls-port': String(tlsPort),
-    'tls-cert-file': certificate(),
-    'tls-key-file': key,
-    'tls-ca-cert-file': certificate(),
-    'tls-auth-clients': 'no',
-  }).flatMap(([name, value]) => [`--${name}`, value]);
+const userOf = (name: string) => `${name}:${passwordOf(name)}`;
+
+const redisUrlOf = (name: string) =>
+  `rediss+cluster://${userOf(name)}@${redis.tlsPorts.map((port) => `127.0.0.1:${port}`).join(',')}?ca=${redis.certificate}`;
+
+function onEachNode<T>(use: (node: ReturnType<typeof createRedis>) => Promise<T>): Promise<T[]> {
+  return Promise.all(
+    redis.nodes.map(async ({ url }) => {
+      const client = createRedis(url, 'command');
+      try {
+        return await use(client);
+      } finally {
+        client.disconnect();
+      }
+    }),
+  );
 }
-
-const redisUrlOf = (role: Role) =>
-  `rediss://${role}:${keyOf(role).secretAccessKey}@127.0.0.1:${tlsPort}?ca=${certificate()}`;
 
 const settingsOf = (role: Role) => ({
   ...s3.settings,
@@ -144,7 +132,12 @@ test(
       JSON.stringify({ custom_id: 'one', document: 'Zanzibar was rainy. '.repeat(50), question: 'What?' }) +
         '\n',
     );
-    const bench = new Bench({ redis, s3, modelDir, close: () => Promise.resolve() });
+    const bench = new Bench({
+      redis: { ...redis.nodes[0]!, url: redis.url },
+      s3,
+      modelDir,
+      close: () => Promise.resolve(),
+    });
     const aggregator = start('aggregator', 'aggregator');
     aggregator.stderr?.on('data', (text: Buffer) => logs.push(text.toString()));
     const cohort = bench.cohort(2, 'limited', settingsOf('rank'));
@@ -189,6 +182,12 @@ test(
       await command('schedule', 'pause', 'nightly');
       await command('schedule', 'resume', 'nightly');
       await command('schedule', 'remove', 'nightly');
+      // All of the queues lie on one node, all of a cohort on one, and nothing else is anywhere.
+      const found = await onEachNode((node) => node.keys('*'));
+      for (const tag of [`${QUEUE_PREFIX}:`, '{cohort:limited}:']) {
+        expect(found.filter((names) => names.some((name) => name.startsWith(tag)))).toHaveLength(1);
+      }
+      expect(found.flat().filter((name) => !/^\{(longhaul|cohort:limited)\}:/.test(name))).toEqual([]);
       // The ranks log everything here.
       expect(logs.join('')).toContain('finished');
       expect(logs.join('')).not.toContain('Zanzibar');
@@ -230,16 +229,69 @@ test('no role can do what is another’s', async () => {
 });
 
 test('Redis shows a certificate that must be trusted, and speaks nothing else on that port', async () => {
-  for (const url of [
-    redisUrlOf('rank').replace(/\?.*/, ''),
-    redisUrlOf('rank').replace('rediss:', 'redis:'),
-  ]) {
+  const address = `${userOf('rank')}@127.0.0.1:${redis.tlsPorts[0]}`;
+  for (const url of [`rediss://${address}`, `redis://${address}?ca=${redis.certificate}`]) {
     const client = createRedis(url, 'command', { retryStrategy: () => null, maxRetriesPerRequest: 0 });
     try {
       await expect(client.ping(), url.slice(0, 8)).rejects.toThrow();
     } finally {
       client.disconnect();
     }
+  }
+});
+
+test('a node that would evict is refused, whichever it is', async () => {
+  const last = createRedis(redis.nodes[2]!.url, 'command');
+  const client = createRedis(redisUrlOf('producer'), 'command');
+  try {
+    await last.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    await expect(checkRedis(client, redisUrlOf('producer'))).rejects.toThrow(
+      /node 127\.0\.0\.1:\d+, has maxmemory-policy allkeys-lru/,
+    );
+    await last.config('SET', 'maxmemory-policy', 'noeviction');
+    expect(await checkRedis(client, redisUrlOf('producer'))).toMatchObject({ aof: true });
+  } finally {
+    last.disconnect();
+    client.disconnect();
+  }
+});
+
+test('a call fails in time when no node of a cluster can be reached', async () => {
+  const nowhere = 'redis+cluster://127.0.0.1:1,127.0.0.1:2';
+  const client = createRedis(nowhere, 'command', { commandTimeout: 300 });
+  try {
+    expect(client).toBeInstanceOf(Cluster);
+    await expect(client.get('{longhaul}:x')).rejects.toThrow('Command timed out');
+  } finally {
+    client.disconnect();
+  }
+});
+
+test('the scaler counts what waits and the metrics’ user reads INFO, and neither can do more', async () => {
+  const scaler = createRedis(redisUrlOf('scaler'), 'command', { enableReadyCheck: false });
+  const metrics = createRedis(redisUrlOf('metrics'), 'command');
+  const prioritized = `${QUEUE_PREFIX}:documents:prioritized`;
+  try {
+    // As KEDA 2.16 asks for a length.
+    const length = `
+      local listType = redis.call('type', KEYS[1]).ok
+      local cmd = { zset = 'zcard', set = 'scard', list = 'llen', hash = 'hlen', none = 'llen' }
+      return redis.call(cmd[listType], KEYS[1])`;
+    expect(await scaler.eval(length, 1, prioritized)).toBe(0);
+    expect(await metrics.info('memory')).toContain('used_memory');
+    for (const refused of [
+      scaler.zadd(prioritized, 1, 'x'),
+      scaler.eval("return redis.call('DEL', KEYS[1])", 1, prioritized),
+      scaler.llen(`${QUEUE_PREFIX}:outcomes:wait`),
+      scaler.hgetall(`${QUEUE_PREFIX}:documents:meta`),
+      metrics.zcard(prioritized),
+      metrics.config('GET', '*'),
+    ]) {
+      await expect(refused).rejects.toThrow(/NOPERM|can't run this command|permission/i);
+    }
+  } finally {
+    scaler.disconnect();
+    metrics.disconnect();
   }
 });
 
@@ -254,6 +306,7 @@ test('no role can do in Redis what its work does not ask for', async () => {
         ['SET', 'elsewhere', '1'],
         ['ACL', 'LIST'],
         ['REPLICAOF', 'NO', 'ONE'],
+        ['CLUSTER', 'RESET'],
       ] as const) {
         await expect(client.call(command, ...args), `${role}: ${command}`).rejects.toThrow(/NOPERM/);
       }
