@@ -47,14 +47,18 @@ lint: setup
 	npx knip
 	npm run --silent typecheck
 
-test-quick: lint test-data build
+test-quick: lint test-data promtool build
 	npx vitest run --project unit
 
 # A browser for the tests of the dashboard; nothing else needs one.
 chromium: setup
 	@infra/setup/chromium.sh
 
-test: lint test-data chromium build
+# Prometheus' own checker, for the tests of infra/prometheus.
+promtool: setup
+	@infra/setup/promtool.sh
+
+test: lint test-data chromium promtool build
 	npx vitest run --project unit
 	$(MAKE) -s -j$(JOBS) -C native test
 	$(MAKE) -s fuzz SEED=1

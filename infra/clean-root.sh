@@ -14,7 +14,7 @@ command -v debootstrap >/dev/null || fail 'debootstrap is missing; on Debian: ap
 
 if [ $# -gt 0 ]; then root=$(realpath -m "$1"); else root=$(mktemp -d); fi
 leave() {
-  umount "$root/dev" "$root/proc" 2>/dev/null || true
+  umount "$root/dev/pts" "$root/dev" "$root/proc" 2>/dev/null || true
   [ -n "${1-}" ] || ! mountpoint -q "$root/proc" || { say "still mounted, not removed: $root"; return; }
   [ -n "${1-}" ] || rm -rf --one-file-system "$root"
 }
@@ -27,6 +27,7 @@ if [ ! -x "$root/usr/bin/apt-get" ] || [ -d "$root/debootstrap" ]; then
   rm "$root.log"
 fi
 mount --bind /dev "$root/dev"
+mount --bind /dev/pts "$root/dev/pts"
 mount -t proc proc "$root/proc"
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 

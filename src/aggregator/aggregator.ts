@@ -61,7 +61,7 @@ export async function runAggregator(config: Config, logger: Logger, signal: Abor
         logger,
         signal,
         needs: batchNeeds(redis, store),
-        refresh: () => readGauges(redis, queues),
+        refresh: () => readGauges(redis, queues, config.timings.heartbeat),
       });
       releasers.add(stopMonitor);
       const workers = [startCommit(context), startFinalise(context)];

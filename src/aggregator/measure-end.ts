@@ -1,6 +1,8 @@
+import { POISON } from '../batch/dead.js';
 import type { ItemEnd } from '../batch/outcomes.js';
 import type { Outcome, OutcomeStatus } from '../contracts/outcome.js';
 import {
+  deadItems,
   documentsEnded,
   queueTime,
   requestsEnded,
@@ -18,6 +20,7 @@ export function measureEnd(
   const order: OutcomeStatus[] = ['answered', 'failed', 'cancelled', 'expired'];
   const document = order.find((status) => found.has(status)) ?? 'failed';
   documentsEnded.inc({ outcome: document });
+  if (end !== undefined && 'end' in end && end.code === POISON) deadItems.inc();
   for (const { status, usage } of outcomes) {
     requestsEnded.inc({ outcome: status });
     if (usage === null) continue;

@@ -9,6 +9,7 @@ import { outcome } from '../contracts/outcome.js';
 import type { Config } from '../platform/config.js';
 import { describeError, NotFoundError } from '../platform/errors.js';
 import { objectKeys, redisKeys } from '../platform/keys.js';
+import { restoredItems } from '../platform/metrics.js';
 import { isLiving, restoreLiving, type AggregatorContext } from './context.js';
 import { wakeMisdated } from './misdated.js';
 
@@ -185,8 +186,10 @@ async function lookInto(
   try {
     if (success === undefined) {
       const restored = await restoreLiving(context, await manifests.get(id), signal);
-      if (restored !== undefined && restored.enqueued > 0)
+      if (restored !== undefined && restored.enqueued > 0) {
+        restoredItems.inc(restored.enqueued);
         logger.info({ batch: id, ...restored }, 'reconciler: items enqueued');
+      }
       return;
     }
     const header = await readHeader(store, id, signal);

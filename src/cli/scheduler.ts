@@ -8,6 +8,7 @@ import { configOf, printJson } from './context.js';
 export function schedulerCommand(): Command {
   return new Command('scheduler')
     .description('make batches and digests of schedules when they are due; run one or more of these')
+    .option('--metrics-port <number>', 'serve /metrics, /healthz and /readyz there')
     .option('--json', 'print the exit code as JSON at the end; logs are JSON on stderr')
     .action(async ({ json }: { json?: boolean }, command: Command) => {
       const config = configOf(command);

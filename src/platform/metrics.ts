@@ -78,6 +78,18 @@ export const queueTime = new Histogram({
   registers,
 });
 
+export const deadItems = new Counter({
+  name: 'longhaul_dead_items_total',
+  help: 'work items that this aggregator committed as dead: they ended three cohorts',
+  registers,
+});
+
+export const restoredItems = new Counter({
+  name: 'longhaul_restored_items_total',
+  help: "work items that this aggregator's reconciler enqueued: Redis had lost them, or a submit died half-way",
+  registers,
+});
+
 /** Read from Redis when they are asked for, by an aggregator; every one tells the same. */
 export const queueGauges = {
   items: new Gauge({
@@ -91,6 +103,12 @@ export const queueGauges = {
     help: 'how long the work item that has waited longest has waited; 0: none waits',
     registers,
   }),
+  cohorts: new Gauge({
+    name: 'longhaul_cohorts',
+    help: 'cohorts by the state that they last told, or silent: not heard of for 15 heartbeats',
+    labelNames: ['state'] as const,
+    registers,
+  }),
   generation: new Gauge({
     name: 'longhaul_cohort_generation',
     help: 'how often a cohort has formed',
@@ -101,6 +119,12 @@ export const queueGauges = {
     name: 'longhaul_cohort_losses',
     help: 'how often a cohort was lost, by cause (LEASE_LOST: its leader lost the lease of an item)',
     labelNames: ['cohort', 'cause'] as const,
+    registers,
+  }),
+  memory: new Gauge({
+    name: 'longhaul_redis_memory_bytes',
+    help: 'of the Redis server: used, and its limit (maxmemory, or the memory of its machine)',
+    labelNames: ['kind'] as const,
     registers,
   }),
 };

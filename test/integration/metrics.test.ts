@@ -1,4 +1,4 @@
-/** Metrics and health of real processes: an aggregator, a dashboard and a rank, over a real Redis and S3. */
+/** Metrics and health of real processes: an aggregator, a dashboard, a scheduler and a rank, over a real Redis and S3. */
 import { resolve } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
@@ -37,9 +37,10 @@ test(
   },
   async () => {
     const demo = ['--rank', '0', '--ranks', '1', '--model', resolve('models/demo'), '--backend', 'cpu'];
-    const [aggregator, dashboard, rank] = await Promise.all([
+    const [aggregator, dashboard, scheduler, rank] = await Promise.all([
       startMonitored(['aggregator']),
       startMonitored(['dashboard', '--dashboard-port', '0']),
+      startMonitored(['scheduler']),
       startMonitored(['worker', '--cohort', 'measured', ...demo]),
     ]);
     try {
@@ -55,13 +56,20 @@ test(
       await bench.until(async () =>
         (await aggregatorSays('cohort_generation{cohort="measured"}')) === 1 ? true : undefined,
       );
+      expect(await aggregatorSays('cohorts{state="ready"}')).toBe(1);
+      expect(await aggregatorSays('redis_memory_bytes{kind="used"}')).toBeGreaterThan(100_000);
+      expect(await aggregatorSays('redis_memory_bytes{kind="limit"}')).toBeGreaterThan(1_000_000);
       // A closed cohort leaves its queue to the worker below; it says no while it goes.
       await endProcess(rank.child);
       expect(rank.child.exitCode).toBe(0);
 
       const id = newId();
       const { manifest, items } = makeBatch(id, { items: [1, 3, 2] });
-      await Promise.all([aggregator.until(200), dashboard.until(200)]);
+      await Promise.all([aggregator.until(200), dashboard.until(200), scheduler.until(200)]);
+      expect(await aggregatorSays('cohorts{state="ready"}')).toBe(0);
+      expect((await scheduler.ask('/metrics')).text).toContain(
+        'longhaul_s3_operation_duration_seconds_count',
+      );
       await createBatch(bench.deps, manifest, items);
       expect(await aggregatorSays('queue_items{state="waiting"}')).toBe(3);
       await bench.until(async () =>
@@ -99,7 +107,7 @@ test(
       await Promise.all([aggregator.until(200), dashboard.until(200)]);
     } finally {
       await file.redis.kill('SIGCONT');
-      await Promise.all([aggregator, dashboard, rank].map(({ child }) => endProcess(child)));
+      await Promise.all([aggregator, dashboard, scheduler, rank].map(({ child }) => endProcess(child)));
     }
 
     async function aggregatorSays(metric: string): Promise<number | undefined> {

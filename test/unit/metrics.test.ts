@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { S3ServiceException } from '@aws-sdk/client-s3';
 import { expect, test } from 'vitest';
+import { countStates, memoryOf } from '../../src/aggregator/gauges.js';
 import { measureEnd } from '../../src/aggregator/measure-end.js';
 import { lossCause, measureRun } from '../../src/gpu-worker/measure-run.js';
 import { s3Result } from '../../src/platform/measure-s3.js';
@@ -16,7 +17,8 @@ const LABELS: Record<string, RegExp | null> = {
   gen_ai_token_type: /^(input|output)$/,
   gen_ai_operation_name: /^chat$/,
   gen_ai_provider_name: /^longhaul$/,
-  state: /^(waiting|active|delayed|uncommitted)$/,
+  state: /^(waiting|active|delayed|uncommitted|forming|ready|running|draining|aborted|closed|silent)$/,
+  kind: /^(used|limit)$/,
   cohort: null,
   cause: /^[A-Z_]{1,20}$/,
 };
@@ -59,10 +61,12 @@ test('what is counted keeps to the values of its labels, and adds up', async () 
     ],
     Date.now() - 2000,
   );
+  const dead = { end: 'failed', code: 'POISON', message: 'it ended three cohorts' } as const;
+  measureEnd(dead, [{ status: 'failed', usage: null }], Date.now());
   measureRun(0.1, { prefillSeconds: 2, decodeSeconds: 1, phases: null });
   const values = await Promise.all(
-    ['longhaul_tokens_total', 'longhaul_requests_total', 'longhaul_documents_total'].map(async (name) =>
-      (await registry.getSingleMetric(name)?.get())?.values.map(({ labels, value }) => [
+    ['tokens_total', 'requests_total', 'documents_total', 'dead_items_total'].map(async (name) =>
+      (await registry.getSingleMetric(`longhaul_${name}`)?.get())?.values.map(({ labels, value }) => [
         ...Object.values(labels as Record<string, string>),
         value,
       ]),
@@ -72,12 +76,17 @@ test('what is counted keeps to the values of its labels, and adds up', async () 
     [
       ['input', 'answered', 1006],
       ['output', 'answered', 4],
+      ['input', 'failed', 0],
     ],
     [
       ['answered', 2],
+      ['failed', 2],
+    ],
+    [
+      ['answered', 1],
       ['failed', 1],
     ],
-    [['answered', 1]],
+    [[1]],
   ]);
   for (const metric of await registry.getMetricsAsJSON()) {
     for (const { labels } of metric.values as { labels: Record<string, string> }[]) {
@@ -100,4 +109,19 @@ test('causes of a loss and results of S3 are few', () => {
     'aborted',
     'unreached',
   ]);
+});
+
+test('cohorts are counted by the state they told, silent ones apart', () => {
+  const cohort = (state: 'READY' | 'RUNNING' | 'CLOSED', updated_at: number) => ({ state, updated_at });
+  const told = [cohort('READY', 100), cohort('READY', 101), cohort('RUNNING', 99), cohort('CLOSED', 1)];
+  const counts = Object.fromEntries(countStates(told, 100));
+  expect(counts).toMatchObject({ ready: 2, running: 0, silent: 1, closed: 1, forming: 0 });
+  expect(Object.keys(counts).every((state) => LABELS['state']!.test(state))).toBe(true);
+});
+
+test('the limit of Redis is its own, or its machine', () => {
+  const info = (maxmemory: number) =>
+    `# Memory\r\nused_memory:123\r\nused_memory_rss:9\r\ntotal_system_memory:4096\r\nmaxmemory:${maxmemory}\r\n`;
+  expect(memoryOf(info(0))).toEqual({ used: 123, limit: 4096 });
+  expect(memoryOf(info(1000))).toEqual({ used: 123, limit: 1000 });
 });

@@ -7,7 +7,9 @@ import type { Config } from '../../platform/config.js';
 import { describeError, ifFound } from '../../platform/errors.js';
 import { QUEUES } from '../../platform/keys.js';
 import type { Logger } from '../../platform/logger.js';
+import { startMonitor } from '../../platform/monitor.js';
 import { ObjectStore } from '../../platform/object-store.js';
+import { batchNeeds } from '../../platform/readiness.js';
 import { checkRedis, createRedis } from '../../platform/redis.js';
 import { Releasers } from '../../platform/shutdown.js';
 import { advanceRun, type RunDeps } from './run.js';
@@ -44,6 +46,7 @@ export async function runScheduler(config: Config, logger: Logger, signal: Abort
     releasers.add(() => connection.disconnect());
     const deps: RunDeps = { config, logger, redis, store };
     const giveUp = new AbortController();
+    releasers.add(await startMonitor({ config, logger, signal, needs: batchNeeds(redis, store) }));
     await withScheduleQueue(redis, async (queue) => {
       const worker = startWorker<ScheduleJob>(
         { config, logger, connection, giveUp: giveUp.signal },
