@@ -2,11 +2,11 @@ import { useEffect } from 'preact/hooks';
 import type { BatchDetail, BatchRow, DeadItem, DocumentPage } from '../api.js';
 import { post, useGet } from './client.js';
 import { confirm } from './confirm.js';
-import { Search, Select } from './filters.js';
 import { count, dateTime, duration, pace, shortId } from './format.js';
+import { Filters, Pager, useListing } from './listing.js';
 import { useLive, useNow, watchBatches } from './live.js';
-import { Badge, Copy, CountsBar, Pager, Panel, Problem } from './parts.js';
-import { batchPath, documentPath, Link, setQuery, useLocation } from './router.js';
+import { Badge, Copy, CountsBar, type Fact, FactsList, Panel, Problem } from './parts.js';
+import { batchPath, documentPath, Link } from './router.js';
 
 const LIMIT = 50;
 const REFRESH_MS = 3_000;
@@ -69,7 +69,7 @@ function Facts({ detail, row }: { detail: BatchDetail; row: BatchRow }) {
   const now = useNow() / 1000;
   const { options, totals, priority, retry_of } = detail.header;
   const { counts, rate, eta, completed_at, created_at, expires_at } = row;
-  const facts: [string, string][] = [
+  const facts: Fact[] = [
     ['Requests', `${count(counts.total)} on ${count(totals.documents)} documents`],
     ['Answered', count(counts.answered)],
     ['Failed', count(counts.failed)],
@@ -89,63 +89,22 @@ function Facts({ detail, row }: { detail: BatchDetail; row: BatchRow }) {
     ],
     ...(priority === undefined ? [] : ([['Priority', String(priority)]] as [string, string][])),
   ];
-  return (
-    <dl class="facts-list">
-      {facts.map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </div>
-      ))}
-      {retry_of === null ? null : (
-        <div>
-          <dt>Retry of</dt>
-          <dd>
-            <Link to={batchPath(retry_of)}>{shortId(retry_of)}</Link>
-          </dd>
-        </div>
-      )}
-      {detail.retries.map((retry) => (
-        <div key={retry.id}>
-          <dt>Retried by</dt>
-          <dd>
-            <Link to={batchPath(retry.id)}>{shortId(retry.id)}</Link>, {count(retry.requests)} requests
-          </dd>
-        </div>
-      ))}
-    </dl>
-  );
+  const batchLink = (id: string) => <Link to={batchPath(id)}>{shortId(id)}</Link>;
+  const retries: Fact[] = detail.retries.map(({ id, requests }) => [
+    'Retried by',
+    <>
+      {batchLink(id)}, {count(requests)} requests
+    </>,
+  ]);
+  const retryOf: Fact[] = retry_of === null ? [] : [['Retry of', batchLink(retry_of)]];
+  return <FactsList facts={[...facts, ...retryOf, ...retries]} />;
 }
 
 function Documents({ id, live }: { id: string; live: boolean }) {
-  const { query } = useLocation();
-  const offset = Number(query.get('offset') ?? 0);
-  const state = query.get('state') ?? '';
-  const search = query.get('search') ?? '';
-  const asked = new URLSearchParams({ offset: String(offset), limit: String(LIMIT) });
-  if (state !== '') asked.set('state', state);
-  if (search !== '') asked.set('search', search);
-  const path = `/api${batchPath(id)}/documents?${asked.toString()}`;
+  const listing = useListing(LIMIT);
+  const path = `/api${batchPath(id)}/documents?${listing.asked}`;
   const { value, error } = useGet<DocumentPage>(path, live ? REFRESH_MS : undefined);
-  const filters = (
-    <div class="filters">
-      <Search
-        value={search}
-        label="Search by custom_id"
-        onChange={(text) => {
-          setQuery({ search: text, offset: '' });
-        }}
-      />
-      <Select
-        label="State"
-        value={state}
-        options={states}
-        onChange={(next) => {
-          setQuery({ state: next, offset: '' });
-        }}
-      />
-    </div>
-  );
+  const filters = <Filters listing={listing} label="Search by custom_id" states={states} />;
   return (
     <Panel title="Documents" id="documents" aside={filters}>
       {error === undefined ? null : <Problem error={error} />}
@@ -188,16 +147,7 @@ function Documents({ id, live }: { id: string; live: boolean }) {
           </tbody>
         </table>
       )}
-      {value === undefined ? null : (
-        <Pager
-          {...value}
-          limit={LIMIT}
-          what="documents"
-          go={(next) => {
-            setQuery({ offset: next === 0 ? '' : String(next) });
-          }}
-        />
-      )}
+      {value === undefined ? null : <Pager {...value} limit={LIMIT} what="documents" />}
     </Panel>
   );
 }

@@ -4,7 +4,7 @@ import { Files } from './batch.js';
 import { post, useGet } from './client.js';
 import { confirm } from './confirm.js';
 import { count, dateTime, duration, shortId } from './format.js';
-import { Badge, Panel, Problem } from './parts.js';
+import { Badge, type Fact, FactsList, Panel, Problem } from './parts.js';
 import { batchPath, documentPath, Link } from './router.js';
 import { RankBars, RanksNow, Steps } from './timeline.js';
 
@@ -91,7 +91,7 @@ function Execution({ detail }: { detail: DocumentDetail }) {
   const execution = detail.requests.find(({ outcome }) => outcome?.execution)?.outcome?.execution;
   if (!execution) return null;
   const tokens = detail.document.tokens;
-  const facts: [string, string][] = [
+  const facts: Fact[] = [
     ['Cohort', `${execution.cohort}, generation ${execution.generation}, epoch ${execution.epoch}`],
     ['Method', `${execution.method}${execution.select === null ? '' : `, ${execution.select}`}`],
     ['Ranks', `${execution.ranks} on ${execution.backend}`],
@@ -104,16 +104,7 @@ function Execution({ detail }: { detail: DocumentDetail }) {
     ['Decode', duration(execution.decode_seconds)],
     ['Version', execution.version],
   ];
-  return (
-    <dl class="facts-list">
-      {facts.map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </div>
-      ))}
-    </dl>
-  );
+  return <FactsList facts={facts} />;
 }
 
 export function DocumentPage({ id, item }: { id: string; item: number }) {

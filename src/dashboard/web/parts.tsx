@@ -105,50 +105,17 @@ export function Copy({ text, what }: { text: string; what: string }) {
   );
 }
 
-/** Which rows of a list are shown, and a way to the others. */
-export function Pager(props: {
-  offset: number;
-  limit: number;
-  total: number;
-  what: string;
-  go: (offset: number) => void;
-}) {
-  const { offset, limit, total, what, go } = props;
-  const last = Math.min(total, offset + limit);
+export type Fact = [name: string, value: ComponentChildren];
+
+export function FactsList({ facts }: { facts: Fact[] }) {
   return (
-    <nav class="pager" aria-label={`pages of ${what}`}>
-      <span>
-        {total === 0 ? `no ${what}` : `${count(offset + 1)}–${count(last)} of ${count(total)} ${what}`}
-      </span>
-      <span class="buttons">
-        <button
-          type="button"
-          disabled={offset === 0}
-          onClick={() => {
-            go(0);
-          }}
-        >
-          First
-        </button>
-        <button
-          type="button"
-          disabled={offset === 0}
-          onClick={() => {
-            go(Math.max(0, offset - limit));
-          }}
-        >
-          Previous
-        </button>
-        <button
-          type="button"
-          disabled={last >= total}
-          onClick={() => {
-            go(offset + limit);
-          }}
-        >
-          Next
-        </button>
-      </span>
-    </nav>
+    <dl class="facts-list">
+      {facts.map(([name, value], i) => (
+        <div key={i}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
   );
 }
