@@ -13,12 +13,17 @@ fail() { printf 'clean-root: %s\n' "$*" >&2; exit 1; }
 command -v debootstrap >/dev/null || fail 'debootstrap is missing; on Debian: apt-get install debootstrap'
 
 if [ $# -gt 0 ]; then root=$(realpath -m "$1"); else root=$(mktemp -d); fi
+# Other users must pass through it.
+install -d -m 755 "$root"
+# Kept under a name: where a function ends the script, its arguments are the trap's.
+kept=${1-}
 leave() {
   umount "$root/dev/pts" "$root/dev" "$root/proc" 2>/dev/null || true
-  [ -n "${1-}" ] || ! mountpoint -q "$root/proc" || { say "still mounted, not removed: $root"; return; }
-  [ -n "${1-}" ] || rm -rf --one-file-system "$root"
+  [ -z "$kept" ] || return 0
+  if mountpoint -q "$root/proc" || mountpoint -q "$root/dev"; then say "still mounted, not removed: $root"; return; fi
+  rm -rf --one-file-system "$root"
 }
-trap 'leave "${1-}"' EXIT
+trap leave EXIT
 
 if [ ! -x "$root/usr/bin/apt-get" ] || [ -d "$root/debootstrap" ]; then
   say "debootstrap trixie into $root"

@@ -1,5 +1,6 @@
-// A container's health check. A role that serves HTTP is asked for its page; a rank whose heartbeat stops and an
-// aggregator that cannot go on end themselves, so of them it is enough that their process is there.
+// A container's health check: where metrics are served, whether the process answers there. Without them a role that serves
+// HTTP is asked for its page; of a rank whose heartbeat stops and an aggregator that cannot go on, which end themselves, it
+// is enough that their process is there.
 import { readdirSync, readFileSync } from 'node:fs';
 
 const ports = {
@@ -28,7 +29,11 @@ if (role === undefined) {
   console.error('no longhaul process');
   process.exit(1);
 }
-const place = ports[role];
+const metrics = process.env.LONGHAUL_METRICS_PORT;
+// A rank that adds its number to the port says so in its arguments.
+const byRank =
+  role === 'worker' && !/^(false|0|no|off)$/i.test(process.env.LONGHAUL_METRICS_PORT_BY_RANK ?? '');
+const place = metrics === undefined || byRank ? ports[role] : ['LONGHAUL_METRICS_PORT', metrics, '/healthz'];
 if (place !== undefined) {
   const [variable, standard, path] = place;
   const url = `http://127.0.0.1:${process.env[variable] ?? standard}${path}`;

@@ -43,7 +43,7 @@ export async function runWorker(config: Config, logger: Logger, signal: AbortSig
       config,
       logger,
       signal,
-      offset: config.rank,
+      offset: config.metricsPortByRank ? config.rank : 0,
       needs: {
         ...batchNeeds(redis, store),
         cohort: () =>

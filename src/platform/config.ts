@@ -114,8 +114,12 @@ const schema = z.strictObject({
     .int()
     .min(1)
     .default(512 * 1024 ** 2),
-  /** Where this process serves /metrics, /healthz and /readyz; of a rank, the port plus its number. Nowhere unless given. */
+  /** Grace of a drain, in seconds: a running document may end within it. The profile's unless given. */
+  drainSeconds: z.coerce.number().positive().max(86_400).optional(),
+  /** Where this process serves /metrics, /healthz and /readyz. Nowhere unless given. */
   metricsPort: port.optional(),
+  /** Whether a rank adds its number to it: ranks of one machine share their settings. */
+  metricsPortByRank: z.stringbool().or(z.boolean()).default(true),
   metricsHost: z.string().min(1).default('127.0.0.1'),
   /** For tests: where this process stops or dies (test-points.ts). */
   testPoint: testPointSetting.optional(),
@@ -247,5 +251,8 @@ export function loadConfig({
   if (settings.rank >= settings.ranks) {
     throw new ConfigError(`rank = ${settings.rank} must be below ranks = ${settings.ranks}`);
   }
-  return Object.freeze({ ...settings, timings: timingProfiles[settings.profile] });
+  const profile = timingProfiles[settings.profile];
+  const { drainSeconds } = settings;
+  const timings = drainSeconds === undefined ? profile : { ...profile, drain: drainSeconds * 1000 };
+  return Object.freeze({ ...settings, timings });
 }

@@ -1,5 +1,6 @@
 /** One test for each thing that can be seen or done, while a real cohort runs real batches. */
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { recordDead } from '../../src/batch/dead.js';
@@ -35,17 +36,27 @@ let context: BrowserContext;
 let page: Page;
 const offences = new Offences();
 
+/** The dashboard has the rights of its policy, which is for a bucket named longhaul, and no more. */
+const key = { accessKeyId: 'key-of-dashboard', secretAccessKey: randomUUID() };
+const policy = JSON.parse(
+  readFileSync('infra/policies/s3-dashboard.json', 'utf8').replaceAll(':::longhaul', ':::longhaul-test'),
+) as unknown;
+
 /** Batches of the file: one answered, one failed with a dead item, a long one under way. */
 let answered: string;
 let failed: string;
 let long: string;
 
 beforeAll(async () => {
-  services = await openServices(LAYERS);
+  services = await openServices(LAYERS, { limited: [{ ...key, policy }] });
   bench = new Bench(services);
   aggregator = startAggregator(services);
   [dashboard, browser] = await Promise.all([
-    startDashboard(services, { dashboardPasswordHash: PASSWORD_HASH }),
+    startDashboard(services, {
+      dashboardPasswordHash: PASSWORD_HASH,
+      s3AccessKeyId: key.accessKeyId,
+      s3SecretAccessKey: key.secretAccessKey,
+    }),
     launch(),
   ]);
   bench.cohort(RANKS, 'main');

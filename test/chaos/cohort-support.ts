@@ -63,9 +63,12 @@ export interface CohortOptions {
 }
 
 /** Services and a model for a test file. */
-export async function openServices(layers: number): Promise<Services> {
+export async function openServices(
+  layers: number,
+  s3Options: Parameters<typeof startS3>[0] = {},
+): Promise<Services> {
   const modelDir = writeRandomModel(await tempDir('longhaul-cohort-'), layers);
-  const [redis, s3] = await Promise.all([startRedis(), startS3()]);
+  const [redis, s3] = await Promise.all([startRedis(), startS3(s3Options)]);
   return {
     redis,
     s3,

@@ -21,10 +21,12 @@ const quantities = z.record(z.string(), quantity);
 const reference = z.strictObject({ name });
 const count = z.int().min(0);
 
+const variable = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/);
 const probe = z.strictObject({
   httpGet: z.strictObject({ path: z.string().startsWith('/'), port }),
   periodSeconds: z.int().min(1),
   timeoutSeconds: z.int().min(1),
+  failureThreshold: z.int().min(1).optional(),
 });
 const container = z.strictObject({
   name,
@@ -32,10 +34,13 @@ const container = z.strictObject({
   args: z.array(z.string()),
   env: z
     .array(
-      z.strictObject({
-        name: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/),
-        valueFrom: z.strictObject({ fieldRef: z.strictObject({ fieldPath: z.string() }) }),
-      }),
+      z.union([
+        z.strictObject({
+          name: variable,
+          valueFrom: z.strictObject({ fieldRef: z.strictObject({ fieldPath: z.string() }) }),
+        }),
+        z.strictObject({ name: variable, value: z.string() }),
+      ]),
     )
     .optional(),
   envFrom: z.array(
@@ -55,7 +60,7 @@ const container = z.strictObject({
   ),
 });
 const podTemplate = z.strictObject({
-  metadata: z.strictObject({ labels }),
+  metadata: z.strictObject({ labels, annotations }),
   spec: z.strictObject({
     serviceAccountName: name,
     automountServiceAccountToken: z.boolean(),
@@ -83,7 +88,11 @@ const of = <const A extends string, const K extends string>(apiVersion: A, kind:
   z.strictObject({ apiVersion: z.literal(apiVersion), kind: z.literal(kind), metadata });
 const target = z.strictObject({ apiVersion: z.string(), kind: z.string(), name });
 const direction = z.strictObject({
-  from: z.array(z.strictObject({ podSelector: selector })).optional(),
+  from: z
+    .array(
+      z.union([z.strictObject({ podSelector: selector }), z.strictObject({ namespaceSelector: selector })]),
+    )
+    .optional(),
   to: z.array(z.strictObject({ podSelector: selector })).optional(),
   ports: z.array(z.strictObject({ protocol: z.enum(['TCP', 'UDP', 'SCTP']), port })).optional(),
 });

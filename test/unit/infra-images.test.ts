@@ -66,15 +66,18 @@ test('the install script refuses words it does not know, before it does anything
 });
 
 test('the health check asks the roles that serve HTTP, and fails when nobody answers', () => {
-  const check = (role: string) =>
+  const check = (role: string, more: Record<string, string> = {}) =>
     spawnSync('node', ['infra/docker/health.js', role], {
       encoding: 'utf8',
-      env: { ...process.env, LONGHAUL_GATEWAY_PORT: '9' },
+      env: { ...process.env, LONGHAUL_GATEWAY_PORT: '9', ...more },
     });
   expect(check('aggregator').status).toBe(0);
   const refused = check('gateway');
   expect(refused.status).toBe(1);
   expect(refused.stderr).toContain('http://127.0.0.1:9/healthz');
+  const shared = { LONGHAUL_METRICS_PORT: '13', LONGHAUL_METRICS_PORT_BY_RANK: 'false' };
+  expect(check('worker', shared).stderr).toContain('http://127.0.0.1:13/healthz');
+  expect(check('worker', { LONGHAUL_METRICS_PORT: '13' }).status).toBe(0);
 });
 
 interface Service {
@@ -110,9 +113,10 @@ test('every image of compose.yaml has a version tag', () => {
 test("longhaul's services write nowhere, have no capabilities, and end after a drain", () => {
   const { drain, abort } = timingProfiles.normal;
   for (const [name, service] of own) {
+    const grace = name.includes('rank') ? drain + 2 * abort : drain + abort;
     expect(service.read_only, name).toBe(true);
     expect(service.cap_drop, name).toEqual(['ALL']);
-    expect(Number(service.stop_grace_period?.replace('s', '')) * 1000, name).toBeGreaterThan(drain + abort);
+    expect(Number(service.stop_grace_period?.replace('s', '')) * 1000, name).toBeGreaterThan(grace);
     expect(existsSync(service.build?.dockerfile ?? ''), name).toBe(true);
   }
 });
@@ -152,8 +156,11 @@ test.each(units)('%s is no root, ends after a drain, and is started anew', (unit
   const { drain, abort } = timingProfiles.normal;
   expect(text).toMatch(/^User=longhaul$/m);
   expect(text).toMatch(/^Restart=always$/m);
-  expect(text).toMatch(/^ExecStart=\/usr\/local\/bin\/longhaul (aggregator|gateway|dashboard|worker)\b/m);
-  expect(Number(/^TimeoutStopSec=(\d+)$/m.exec(text)?.[1]) * 1000).toBeGreaterThan(drain + abort);
+  expect(text).toMatch(
+    /^ExecStart=\/usr\/local\/bin\/longhaul (aggregator|gateway|dashboard|scheduler|worker)\b/m,
+  );
+  const grace = unit.includes('rank') ? drain + 2 * abort : drain + abort;
+  expect(Number(/^TimeoutStopSec=(\d+)$/m.exec(text)?.[1]) * 1000).toBeGreaterThan(grace);
 });
 
 test('ranks stop and restart with their cohort', () => {

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { describe, expect, test, vi } from 'vitest';
 import { loadConfig } from '../../src/platform/config.js';
 import { QUEUE_PREFIX, QUEUES } from '../../src/platform/keys.js';
-import { timingProfiles } from '../../src/platform/timings.js';
+import type { Timings } from '../../src/platform/timings.js';
 import { manifestSchema, type PodTemplate } from '../support/kubernetes-schemas.js';
 import { buildKustomization, type Manifest } from '../support/kustomize.js';
 
@@ -18,23 +18,34 @@ function templateOf(manifest: Parsed): PodTemplate | undefined {
   return undefined;
 }
 
+function timingsOf({ containers }: PodTemplate['spec']): Timings {
+  const given = containers[0]?.env?.find((variable) => variable.name === 'LONGHAUL_DRAIN_SECONDS');
+  const environment = given !== undefined && 'value' in given ? { LONGHAUL_DRAIN_SECONDS: given.value } : {};
+  return loadConfig({ environment, directory: '/nonexistent' }).timings;
+}
+
 /** What the policy of this project forbids in a pod. */
-function policyProblems({ spec }: PodTemplate): string[] {
-  const { drain, abort } = timingProfiles.normal;
+function policyProblems({ metadata: { labels }, spec }: PodTemplate): string[] {
+  const { drain, abort } = timingsOf(spec);
+  // A follower waits for its leader's drain, then for its own way out of the run.
+  const leave = labels['role'] === 'rank' ? drain + 2 * abort : drain + abort;
   const checks: [boolean, string][] = [
     [spec.securityContext.runAsNonRoot, 'may run as root'],
     [spec.securityContext.seccompProfile.type === 'RuntimeDefault', 'has no seccomp profile'],
     [!spec.automountServiceAccountToken, 'holds a token of the cluster'],
     [!spec.enableServiceLinks, 'gets variables named LONGHAUL_... from Services'],
-    [spec.terminationGracePeriodSeconds * 1000 > drain + abort, 'is killed before a drain has ended'],
-    ...spec.containers.flatMap(({ image, resources, securityContext }): [boolean, string][] => [
-      [/^[^@]+:v?\d[\w.-]*$/.test(image), `${image} has no version tag`],
-      [resources.limits['cpu'] !== undefined, 'has no limit of cpu'],
-      [resources.limits['memory'] !== undefined, 'has no limit of memory'],
-      [securityContext.readOnlyRootFilesystem, 'may write to its root'],
-      [!securityContext.allowPrivilegeEscalation, 'may gain privileges'],
-      [securityContext.capabilities.drop.includes('ALL'), 'keeps capabilities'],
-    ]),
+    [spec.terminationGracePeriodSeconds * 1000 > leave, 'is killed before a drain has ended'],
+    ...spec.containers.flatMap(
+      ({ image, resources, securityContext, livenessProbe, readinessProbe }): [boolean, string][] => [
+        [/^[^@]+:v?\d[\w.-]*$/.test(image), `${image} has no version tag`],
+        [resources.limits['cpu'] !== undefined, 'has no limit of cpu'],
+        [resources.limits['memory'] !== undefined, 'has no limit of memory'],
+        [securityContext.readOnlyRootFilesystem, 'may write to its root'],
+        [livenessProbe !== undefined && readinessProbe !== undefined, 'has no probes'],
+        [!securityContext.allowPrivilegeEscalation, 'may gain privileges'],
+        [securityContext.capabilities.drop.includes('ALL'), 'keeps capabilities'],
+      ],
+    ),
   ];
   return checks.flatMap(([kept, problem]) => (kept ? [] : [problem]));
 }
@@ -48,7 +59,7 @@ describe.each(['cpu', 'gpu'])('overlay %s', (name) => {
 
   test('keeps the policy: no root, limits, version tags', () => {
     const templates = parsed(name).flatMap((manifest) => templateOf(manifest) ?? []);
-    expect(templates).toHaveLength(4);
+    expect(templates).toHaveLength(5);
     for (const template of templates)
       expect(policyProblems(template), template.metadata.labels['role']).toEqual([]);
   });
@@ -116,6 +127,7 @@ describe.each(['cpu', 'gpu'])('overlay %s', (name) => {
       'COHORT_SET',
       'COHORT_GROUP',
       'POD_IP',
+      ...(name === 'gpu' ? ['LONGHAUL_DRAIN_SECONDS'] : []),
     ]);
   });
 
@@ -131,6 +143,56 @@ describe.each(['cpu', 'gpu'])('overlay %s', (name) => {
       active: `${queue}:active`,
     });
     expect(advanced.scalingModifiers.formula.split(' + ').sort()).toEqual(Object.keys(lists).sort());
+  });
+
+  test('every pod tells its metrics where its settings say, to Prometheus and to its probes', () => {
+    const all = parsed(name);
+    const map = all.find((manifest) => manifest.kind === 'ConfigMap');
+    const config = loadConfig({ environment: map!.data, directory: '/nonexistent' });
+    expect(config).toMatchObject({ metricsPortByRank: false, metricsHost: '0.0.0.0' });
+    for (const { metadata, spec } of all.flatMap((manifest) => templateOf(manifest) ?? [])) {
+      expect(metadata.annotations).toEqual({
+        'prometheus.io/scrape': 'true',
+        'prometheus.io/port': String(config.metricsPort),
+      });
+      const [container] = spec.containers;
+      const port = container!.ports?.find((each) => each.name === 'metrics');
+      expect(port?.containerPort).toBe(config.metricsPort);
+      expect(container!.livenessProbe?.httpGet).toEqual({ path: '/healthz', port: 'metrics' });
+      expect(container!.readinessProbe?.httpGet).toEqual({ path: '/readyz', port: 'metrics' });
+    }
+    const metrics = all.find(
+      (manifest) => manifest.kind === 'NetworkPolicy' && manifest.metadata.name === 'longhaul-metrics',
+    );
+    expect(metrics?.spec).toMatchObject({
+      podSelector: { matchLabels: { app: 'longhaul' } },
+      ingress: [
+        { ports: [{ port: 'metrics' }], from: [{ namespaceSelector: expect.anything() as unknown }] },
+      ],
+    });
+  });
+
+  test('every deployment and the ranks have a budget of disruptions that lets a node be drained', () => {
+    const all = parsed(name);
+    const replicas = new Map<string, number>();
+    for (const manifest of all) {
+      const role = templateOf(manifest)?.metadata.labels['role'];
+      if (role === undefined) continue;
+      if (manifest.kind === 'LeaderWorkerSet') replicas.set(role, manifest.spec.leaderWorkerTemplate.size);
+      if (manifest.kind === 'Deployment') replicas.set(role, manifest.spec.replicas ?? 1);
+    }
+    for (const manifest of all)
+      if (manifest.kind === 'HorizontalPodAutoscaler')
+        replicas.set(manifest.spec.scaleTargetRef.name.replace('longhaul-', ''), manifest.spec.minReplicas);
+    expect(replicas.size).toBe(5);
+    for (const [role, least] of replicas) {
+      const budget = all.find(
+        (one) => one.kind === 'PodDisruptionBudget' && one.spec.selector.matchLabels['role'] === role,
+      );
+      expect(budget, role).toBeDefined();
+      const spec = budget?.kind === 'PodDisruptionBudget' ? budget.spec : undefined;
+      expect(least - (spec?.minAvailable ?? least - (spec?.maxUnavailable ?? 0)), role).toBeGreaterThan(0);
+    }
   });
 
   test('settings of the ConfigMap are settings of longhaul, and no secret is among them', () => {
@@ -162,6 +224,7 @@ test('the policy sees what breaks it, and a schema a field that is not there', (
     'may run as root',
   ]);
   expect(problems({ terminationGracePeriodSeconds: 30 })).toEqual(['is killed before a drain has ended']);
+  expect(problems({}, { livenessProbe: undefined })).toEqual(['has no probes']);
   expect(problems({ enableServiceLinks: true })).toHaveLength(1);
   expect(problems({}, { image: 'longhaul:latest' })).toEqual(['longhaul:latest has no version tag']);
   expect(problems({}, { resources: { requests: {}, limits: { cpu: '1' } } })).toEqual([
