@@ -69,7 +69,7 @@ export async function uploadFile(
   let kept = false;
   try {
     const limits = { fileSize: most, files: 1, fields: 8, fieldSize: 1024, parts: 9 };
-    for await (const part of request.parts({ limits })) {
+    for await (const part of partsOf(request, limits)) {
       if (part.type === 'field') fields[part.fieldname] = part.value;
       else if (part.fieldname !== 'file') throw unknownField(part.fieldname);
       else {
@@ -108,8 +108,28 @@ export async function uploadFile(
   }
 }
 
-const incomplete = (cause: unknown): ApiError => {
-  const error = new ApiError(400, 'incomplete_upload', 'the upload ended before its end');
+/** What the parser does not take is the caller's; its own errors come with a status, those of what it is made of without. */
+async function* partsOf(
+  request: FastifyRequest,
+  limits: NonNullable<Parameters<FastifyRequest['parts']>[0]>['limits'],
+): ReturnType<FastifyRequest['parts']> {
+  try {
+    yield* request.parts({ limits });
+  } catch (cause) {
+    if (cause instanceof Error && 'statusCode' in cause) throw cause;
+    throw refused(
+      'invalid_multipart',
+      `the form cannot be read (${cause instanceof Error ? cause.message : String(cause)}); send multipart/form-data`,
+      cause,
+    );
+  }
+}
+
+const incomplete = (cause: unknown): ApiError =>
+  refused('incomplete_upload', 'the upload ended before its end', cause);
+
+const refused = (code: string, message: string, cause: unknown): ApiError => {
+  const error = new ApiError(400, code, message);
   error.cause = cause;
   return error;
 };
