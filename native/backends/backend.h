@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -109,6 +110,8 @@ class Backend {
   // ---- memory -------------------------------------------------------------------------------
   /// Uninitialised memory. Throws EngineError("out_of_memory") with the size asked for.
   virtual BufferPtr allocate(size_t bytes) = 0;
+  /// Bytes that `allocate` can still give, about.
+  virtual size_t room() const { return std::numeric_limits<size_t>::max(); }
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   /// Device to device; the ranges may not overlap.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "engine.h"
@@ -17,10 +18,12 @@ struct Document {
   std::vector<OwnedKeyValues> cache;   // per layer, [rows, NK*D] twice, keys after RoPE
 };
 
-/// Both run on every rank together, after Exchange::agree; requests are valid. Throw CommError,
+/// Takes all the memory of a prefill, and exchanges nothing: the prefill is what is returned, once. Its arguments
+/// must outlive it. Throws EngineError("out_of_memory").
+std::function<Document()> allocate_prefill(const Model& model, Exchange& exchange, const PrefillRequest& request,
+                                           const Layout& layout, Control& control);
+/// It and the prefill run on every rank together, after Exchange::agree; requests are valid. Throw CommError,
 /// EngineError("stopped") on all ranks alike, and "out_of_memory" or "not_finite" on one.
-Document prefill_document(const Model& model, Exchange& exchange, const PrefillRequest& request,
-                          const Layout& layout, Control& control);
 DecodeResult decode_question(const Model& model, Exchange& exchange, const Document& document,
                              const DecodeRequest& request, Control& control);
 

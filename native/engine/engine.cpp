@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include "document.h"
+#include "memory_agreement.h"
 #include "model.h"
 #include "request_checks.h"
 
@@ -14,13 +15,13 @@ struct Engine::State {
   Exchange exchange(const Control& control) { return {*communicator, *model->backend, control.collective_timeout}; }
 
   /// A failure that only this rank knows of would leave its peers waiting until their deadline:
-  /// breaking the communicator tells them at once. A stop is known to all.
+  /// breaking the communicator tells them at once. A stop, and what all have agreed on, is known to all.
   template <class Body>
   auto guarded(const Body& body) {
     try {
       return body();
     } catch (const EngineError& error) {
-      if (error.code() != "stopped" && communicator->size() > 1) communicator->abort();
+      if (error.code() != "stopped" && error.code() != kTooLongForMemory && communicator->size() > 1) communicator->abort();
       throw;
     } catch (...) {
       if (communicator->size() > 1) communicator->abort();
@@ -46,7 +47,7 @@ void Engine::prefill(const PrefillRequest& request, Control& control) {
   Exchange exchange = s.exchange(control);
   exchange.agree(fingerprint(*s.model, request, layout), refuse_prefill(*s.model, exchange.rank(), request, layout));
   s.document.reset();  // before the new one is allocated
-  s.document = s.guarded([&] { return prefill_document(*s.model, exchange, request, layout, control); });
+  s.document = s.guarded([&] { return agree_on_memory(*s.model, exchange, request, layout, control)(); });
 }
 
 DecodeResult Engine::decode(const DecodeRequest& request, Control& control) {

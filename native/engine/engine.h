@@ -84,7 +84,8 @@ class Engine {
   Engine(std::shared_ptr<Model> model, std::unique_ptr<Communicator> communicator);
   ~Engine();
 
-  /// Runs the document and keeps the K and V of this rank's block. Replaces an earlier document.
+  /// Runs the document and keeps the K and V of this rank's block. Replaces an earlier document. Where a rank has no
+  /// room for its part, all throw EngineError("too_long_for_memory") and the communicator lives.
   void prefill(const PrefillRequest& request, Control& control);
 
   /// Answers one question from the cache of the last prefill. The cache is afterwards as before.

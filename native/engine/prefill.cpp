@@ -241,9 +241,9 @@ void Prefill::record_norms() {
 
 }  // namespace
 
-Document prefill_document(const Model& model, Exchange& exchange, const PrefillRequest& request, const Layout& layout,
-                          Control& control) {
-  return Prefill(model, exchange, request, layout, control).run();
+std::function<Document()> allocate_prefill(const Model& model, Exchange& exchange, const PrefillRequest& request,
+                                           const Layout& layout, Control& control) {
+  return [prefill = std::make_shared<Prefill>(model, exchange, request, layout, control)] { return prefill->run(); };
 }
 
 }  // namespace longhaul

@@ -42,7 +42,7 @@ Capabilities capabilities(const CudaOptions& cuda) {
 }
 
 std::shared_ptr<Backend> make_backend(const BackendOptions& options) {
-  const auto& [name, threads, isa, cuda, precision_name] = options;
+  const auto& [name, threads, isa, cuda, precision_name, document_memory] = options;
   const Precision precision = parse_precision(precision_name);
   if (name != "cpu" && name != "cuda" && name != "auto") {
     throw EngineError("invalid_argument", "backend is '" + name + "'; give cpu, cuda or auto");
@@ -50,6 +50,8 @@ std::shared_ptr<Backend> make_backend(const BackendOptions& options) {
   if (threads < 1 || threads > kMostThreads) {
     throw EngineError("invalid_argument", "threads is " + std::to_string(threads) + "; give 1 to " + std::to_string(kMostThreads));
   }
+  if (document_memory < 0)
+    throw EngineError("invalid_argument", "documentMemory is " + std::to_string(document_memory) + "; it cannot be negative");
   if (name != "cpu") {
     const cuda::Report& report = probe_cuda(cuda);
     if (report.missing.empty()) return open_cuda_library(cuda).make(cuda.device);
@@ -59,7 +61,7 @@ std::shared_ptr<Backend> make_backend(const BackendOptions& options) {
       throw EngineError("unsupported", "backend is 'cuda', and this machine lacks " + missing + "; or give cpu or auto");
     }
   }
-  return make_cpu_backend({static_cast<int>(threads), parse_isa(isa), precision});
+  return make_cpu_backend({static_cast<int>(threads), parse_isa(isa), precision, static_cast<size_t>(document_memory)});
 }
 
 }  // namespace longhaul::node

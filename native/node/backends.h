@@ -25,6 +25,7 @@ struct BackendOptions {
   std::string isa = "auto";  // "auto", "portable", "avx2" or "avx512"
   CudaOptions cuda;
   std::string precision = "float32";  // of the CPU's linear layers: "float32", or "bf16" where it has AVX512_BF16
+  int64_t document_memory = 0;  // bytes of the CPU backend for documents; 0: the machine's memory
 };
 
 /// A backend that was named is never replaced: EngineError("unsupported"), naming what is missing, instead.

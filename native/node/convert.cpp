@@ -107,7 +107,7 @@ LoadOptions load_options(const Fields& fields) {
   options.model_directory = fields.text("modelDir");
   if (fields.has("headsFile")) options.heads_file = fields.text("headsFile");
   options.backend = {fields.text("backend"), fields.integer("threads"), fields.text("isa", "auto"), cuda_options(fields),
-                     fields.text("precision", "float32")};
+                     fields.text("precision", "float32"), fields.integer("documentMemory", 0)};
   return options;
 }
 

@@ -1,8 +1,13 @@
 import { DocumentError, NotFoundError, StoreError, describeError } from '../platform/errors.js';
 import type { AbortCause, Failure, RunEnd } from './messages.js';
 
-/** The engine's word that this input can never be run; all ranks throw it before any collective. */
-const DOCUMENT_CODES = new Set(['ENGINE_TOO_LONG', 'ENGINE_INVALID_ARGUMENT', 'ENGINE_UNSUPPORTED']);
+/** The engine's word that this input can never be run; all ranks throw it, and the communicator lives. */
+const DOCUMENT_CODES = new Set([
+  'ENGINE_TOO_LONG',
+  'ENGINE_TOO_LONG_FOR_MEMORY',
+  'ENGINE_INVALID_ARGUMENT',
+  'ENGINE_UNSUPPORTED',
+]);
 
 /** Why an item could not be prepared: the item's own fault, or that of what lies around it. */
 export function prepareFailure(error: unknown): Failure {

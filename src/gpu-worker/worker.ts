@@ -56,7 +56,7 @@ export async function runWorker(config: Config, logger: Logger, signal: AbortSig
     const engine = Engine.create();
     releasers.add(() => within(engine.dispose(), config.timings.abort, undefined));
     const { modelDir, headsFile, backend, threads, cpuPrecision, rank, ranks, host, port } = config;
-    const { gpu = rank, cudaLibrary, cublasLt } = config;
+    const { gpu = rank, cudaLibrary, cublasLt, documentMemoryMb } = config;
     const [facts, digests, tokenizer] = await Promise.all([
       engine.load({
         modelDir,
@@ -64,6 +64,7 @@ export async function runWorker(config: Config, logger: Logger, signal: AbortSig
         backend,
         threads,
         precision: cpuPrecision,
+        documentMemory: documentMemoryMb && documentMemoryMb * 1024 ** 2,
         gpu,
         cudaLibrary,
         cublasLt,

@@ -48,6 +48,8 @@ const schema = z.strictObject({
   threads: z.coerce.number().int().min(1).max(512).default(1),
   /** What the CPU backend's linear layers multiply. */
   cpuPrecision: z.enum(['float32', 'bf16']).default('float32'),
+  /** MiB of a CPU rank for a document: its cache, and what runs over it. The machine's memory unless given. */
+  documentMemoryMb: z.coerce.number().int().min(1).optional(),
   /** Which GPU a rank uses, counted modulo those that it sees; its rank unless given. */
   gpu: z.coerce.number().int().min(0).max(63).optional(),
   /** libapb_cuda.so and libcublasLt.so; found by themselves unless given. */

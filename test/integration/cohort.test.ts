@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { raiseCancel } from '../../src/batch/flags.js';
 import type { RunOptions } from '../../src/contracts/request.js';
-import { workItem } from '../../src/contracts/work-item.js';
+import { itemFailure, workItem } from '../../src/contracts/work-item.js';
 import { objectKeys } from '../../src/platform/keys.js';
 import type { Bench } from '../chaos/cohort-support.js';
 import { documentOf, full, texts, until, useBench, type Services } from '../chaos/cohort-support.js';
@@ -146,6 +146,31 @@ describe('a cohort tells what is wrong with an item, once and finally', () => {
     expect(await bench.failed(id, 3)).toMatchObject({ end: 'failed', code: 'TOO_LONG' });
     expect((await bench.answered(id, 4)).requests).toHaveLength(1);
     for (const item of [0, 1, 2, 3]) expect((await bench.job(id, item)).attemptsStarted).toBe(1);
+  });
+
+  it('a document too long for its memory, with the longest that fits; nothing is burned, and others go on', async () => {
+    // One rank alone has less room than the other: both say the same.
+    const cohort = bench.cohort(2, 'small', {}, (rank) => ({ documentMemoryMb: rank === 0 ? 64 : 16 }));
+    const items = [documentOf(20_000), documentOf(100, 1)].map((document) => ({
+      document,
+      questions: [question],
+    }));
+    const id = await bench.submit(full(2), items);
+    const failure = itemFailure.parse(await bench.failed(id));
+    expect(failure).toMatchObject({ end: 'failed', code: 'ENGINE_TOO_LONG_FOR_MEMORY' });
+    expect(failure.message).toMatch(/^the document has 20000 tokens, .*rank 1 needs .* has 16777216\)/);
+    const longest = Number(/this way has (\d+)/.exec(failure.message)?.[1]);
+    expect(longest).toBeGreaterThan(100);
+    expect((await bench.answered(id, 1)).requests).toHaveLength(1);
+    // And the longest does fit.
+    const fitting = await bench.submit(full(2), [
+      { document: documentOf(longest, 2), questions: [question] },
+      { document: documentOf(longest + 1, 3), questions: [question] },
+    ]);
+    expect((await bench.answered(fitting)).requests).toHaveLength(1);
+    expect(await bench.failed(fitting, 1)).toMatchObject({ code: 'ENGINE_TOO_LONG_FOR_MEMORY' });
+    expect((await bench.job(id)).attemptsStarted).toBe(1);
+    expect(cohort.starts).toBe(1);
   });
 
   it('leaves an item for another model to another cohort, unburned, and says why', async () => {

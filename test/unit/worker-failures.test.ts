@@ -22,6 +22,7 @@ describe('what an error means', () => {
   it('of running: an end that all ranks share, or the cohort’s loss with the rank at fault', () => {
     expect(runFailure(native('ENGINE_STOPPED'), 1)).toEqual({ end: 'stopped' });
     expect(runFailure(native('ENGINE_TOO_LONG'), 1)).toMatchObject({ end: { kind: 'document' } });
+    expect(runFailure(native('ENGINE_TOO_LONG_FOR_MEMORY'), 1)).toMatchObject({ end: { kind: 'document' } });
     expect(runFailure(native('COMM_PEER_LOST', 2), 1)).toMatchObject({
       lost: { code: 'COMM_PEER_LOST', rank: 2 },
     });

@@ -16,7 +16,8 @@ namespace {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const Kernels& kernels, int threads) : context_(kernels, threads) {}
+  CpuBackend(const Kernels& kernels, int threads, size_t document_memory)
+      : context_(kernels, threads), room_(std::make_shared<Room>(document_memory)) {}
 
   std::string description() const override {
     const int threads = context_.pool.threads();
@@ -26,7 +27,8 @@ class CpuBackend final : public Backend {
   size_t element_bytes() const override { return sizeof(float); }
   bool host_memory() const override { return true; }
 
-  BufferPtr allocate(size_t bytes) override { return std::make_shared<AlignedBuffer>(bytes); }
+  BufferPtr allocate(size_t bytes) override { return room_->allocate(bytes); }
+  size_t room() const override { return room_->left(); }
   BufferPtr allocate_host(size_t bytes) override { return allocate(bytes); }
   void upload(void* device, const void* host, size_t bytes) override { copy(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { copy(host, device, bytes); }
@@ -137,19 +139,21 @@ class CpuBackend final : public Backend {
 
   Context context_;
   Rotary rotary_;
+  std::shared_ptr<Room> room_;
 };
 
 }  // namespace
 
-std::shared_ptr<Backend> backend_with_kernels(const Kernels& kernels, int threads) {
+std::shared_ptr<Backend> backend_with_kernels(const Kernels& kernels, int threads, size_t document_memory) {
   require(threads > 0, "threads must be at least 1");
-  return std::make_shared<CpuBackend>(kernels, threads);
+  return std::make_shared<CpuBackend>(kernels, threads, document_memory);
 }
 
 }  // namespace cpu
 
 std::shared_ptr<Backend> make_cpu_backend(const CpuOptions& options) {
-  return cpu::backend_with_kernels(cpu::kernels_for(options.isa, options.precision), options.threads);
+  return cpu::backend_with_kernels(cpu::kernels_for(options.isa, options.precision), options.threads,
+                                   options.document_memory);
 }
 
 }  // namespace longhaul

@@ -17,6 +17,7 @@ struct CpuOptions {
   int threads = 1;       // threads of this backend, the calling one included
   Isa isa = Isa::Auto;   // Auto: the widest that the processor has; otherwise exactly this one
   Precision precision = Precision::Float32;  // Bf16 needs AVX512_BF16 and Isa::Auto or Avx512
+  size_t document_memory = 0;  // bytes for documents: caches, and what runs over them; 0: the machine's memory
 };
 
 /// Throws EngineError("unsupported") when the processor lacks the named instruction set, or bfloat16

@@ -1,8 +1,10 @@
 // Aligned host memory, with a limit that turns absurd sizes into an error.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "../backend.h"
 
@@ -25,6 +27,22 @@ class AlignedBuffer final : public Buffer {
  private:
   void* data_;
   size_t bytes_;
+};
+
+/// What a backend gives to documents, together: weights and the kernels' own working memory are not of it.
+class Room : public std::enable_shared_from_this<Room> {
+ public:
+  /// `limit` in bytes; 0: the machine's memory.
+  explicit Room(size_t limit);
+  /// As AlignedBuffer. Throws EngineError("out_of_memory") beyond the limit, too.
+  BufferPtr allocate(size_t bytes);
+  size_t left() const { return limit_ - taken_.load(); }
+
+ private:
+  class Part;
+  class Share;
+  const size_t limit_;
+  std::atomic<size_t> taken_{0};
 };
 
 /// Working memory that is kept from call to call and only grows. Contents do not survive growth.

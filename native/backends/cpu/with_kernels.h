@@ -8,6 +8,6 @@
 
 namespace longhaul::cpu {
 
-std::shared_ptr<Backend> backend_with_kernels(const Kernels& kernels, int threads);
+std::shared_ptr<Backend> backend_with_kernels(const Kernels& kernels, int threads, size_t document_memory = 0);
 
 }  // namespace longhaul::cpu

@@ -41,6 +41,7 @@ class CudaBackend final : public Backend {
 
   // ---- memory -------------------------------------------------------------------------------
   BufferPtr allocate(size_t bytes) override { return std::make_shared<DeviceBuffer>(device_, bytes); }
+  size_t room() const override { return device_->room(); }
   BufferPtr allocate_host(size_t bytes) override {
     device_->use();
     return std::make_shared<PinnedBuffer>(bytes);

@@ -55,6 +55,17 @@ void* Device::allocate(size_t bytes) {
   return data;
 }
 
+size_t Device::room() const {
+  use();
+  check(cudaStreamSynchronize(stream_), "waiting for the GPU");  // what was given back is free then
+  size_t free = 0, total = 0;
+  uint64_t reserved = 0, used = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for the GPU's memory");
+  check(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrReservedMemCurrent, &reserved), "asking the memory pool");
+  check(cudaMemPoolGetAttribute(pool_, cudaMemPoolAttrUsedMemCurrent, &used), "asking the memory pool");
+  return free + static_cast<size_t>(reserved - used);
+}
+
 void Device::release(void* data) noexcept {
   cudaSetDevice(index_);
   cudaFreeAsync(data, stream_);

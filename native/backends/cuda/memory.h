@@ -28,6 +28,8 @@ class Device {
 
   /// Uninitialised, on a 256-byte boundary, usable by whatever is enqueued later. Throws EngineError("out_of_memory").
   void* allocate(size_t bytes);
+  /// Bytes that could be allocated now: free ones, and those that the pool keeps.
+  size_t room() const;
   /// Gives memory back once everything enqueued so far has run.
   void release(void* data) noexcept;
 

@@ -87,6 +87,8 @@ export interface LoadOptions extends CudaOptions {
   isa?: 'auto' | 'portable' | 'avx2' | 'avx512';
   /** What the CPU's linear layers multiply; float32 unless given. `bf16` needs AMX or AVX512_BF16, or the load fails. */
   precision?: Precision;
+  /** Bytes of the CPU backend for a document: its cache, and what runs over it; the machine's memory unless given. */
+  documentMemory?: number;
 }
 
 export interface ModelInfo {

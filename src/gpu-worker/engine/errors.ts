@@ -5,6 +5,7 @@ import { LonghaulError } from '../../platform/errors.js';
  * - `ENGINE_CONFIG`, `ENGINE_SAFETENSORS`, `ENGINE_INVALID_ARGUMENT`, `ENGINE_OUT_OF_MEMORY`,
  *   `ENGINE_TOO_LONG`, `ENGINE_UNSUPPORTED`, `ENGINE_NOT_FINITE`, `ENGINE_DISPOSED`,
  *   `ENGINE_INTERNAL`, `ENGINE_ADDON`
+ * - `ENGINE_TOO_LONG_FOR_MEMORY`: a rank has no room for its part of the document; the communicator lives
  * - `ENGINE_STOPPED`: requestStop() took effect on all ranks; the communicator lives
  * - `COMM_ABORTED`, `COMM_PEER_LOST`, `COMM_DEADLINE`, `COMM_REFUSED`, `COMM_PROTOCOL`: the
  *   communicator is lost; `peer` is the rank at fault where that is known
