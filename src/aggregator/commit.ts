@@ -15,6 +15,7 @@ import {
   type ItemEnd,
 } from '../batch/outcomes.js';
 import { recordOutcomes, registerBatch, type Committed } from '../batch/record.js';
+import { totalsOf } from '../batch/totals.js';
 import type { Outcome } from '../contracts/outcome.js';
 import { itemJob, type ItemFailure, type ItemJob } from '../contracts/work-item.js';
 import { InfrastructureError } from '../platform/errors.js';
@@ -87,7 +88,7 @@ async function commitItem(
   const committed = await mapConcurrently(
     outcomes,
     WRITERS,
-    (outcome) => commitOutcome(context, outcome, end !== undefined, signal),
+    (outcome) => commitOutcome(context, manifest, outcome, end !== undefined, signal),
     signal,
   );
   reach('outcomes');
@@ -135,6 +136,7 @@ async function endWithoutValue(context: AggregatorContext, manifest: IndexedMani
 /** Writes one outcome unless there is one: then the first stands, and ours only counts as a conflict. */
 async function commitOutcome(
   { store, logger }: AggregatorContext,
+  manifest: IndexedManifest,
   ours: Outcome,
   hasValue: boolean,
   signal: AbortSignal,
@@ -142,9 +144,10 @@ async function commitOutcome(
   const { batch_id: id, ordinal } = ours;
   const key = objectKeys.outcome(id, ordinal, ours.custom_id);
   const bytes = encodeOutcome(ours);
-  if ((await store.create(key, bytes, signal)) === 'created') return { ordinal, status: ours.status };
+  const committed = { ordinal, status: ours.status, totals: totalsOf(manifest, ours) };
+  if ((await store.create(key, bytes, signal)) === 'created') return committed;
   const found = await store.get(key, signal);
-  if (found.equals(bytes)) return { ordinal, status: ours.status };
+  if (found.equals(bytes)) return committed;
   const first = decodeOutcome(found, id, ordinal);
   // An item that was removed unrun has nothing of its own to say: that is no conflict.
   if (hasValue) {
@@ -153,5 +156,5 @@ async function commitOutcome(
       'another outcome was there first and stands',
     );
   }
-  return { ordinal, status: first.status, conflict: hasValue };
+  return { ordinal, status: first.status, conflict: hasValue, totals: totalsOf(manifest, first) };
 }

@@ -8,6 +8,7 @@ import { readOutcomes } from '../batch/read-outcomes.js';
 import { recordFinished, registerBatch } from '../batch/record.js';
 import { finishedAt, readSuccess } from '../batch/success.js';
 import { listOutcomes } from '../batch/sync.js';
+import { addTotals, describeTotals, noTotals, totalsOf } from '../batch/totals.js';
 import type { Outcome, Success } from '../contracts/outcome.js';
 import { finaliseJob, type FinaliseJob } from '../contracts/work-item.js';
 import { objectKeys, QUEUES, redisKeys } from '../platform/keys.js';
@@ -54,7 +55,7 @@ async function writeFiles(
 ): Promise<Success> {
   const id = manifest.header.batch_id;
   const counts = { total: manifest.requests.length, answered: 0, failed: 0, cancelled: 0, expired: 0 };
-  const usage = { document_tokens: 0, query_tokens: 0, answer_tokens: 0 };
+  const totals = noTotals();
   const unanswered: number[] = [];
   const line = (outcome: Outcome) =>
     encodeOutputLine(manifest.header, manifest.requests[outcome.ordinal] ?? {}, outcome);
@@ -63,9 +64,7 @@ async function writeFiles(
     const all = manifest.requests.map(({ ordinal }) => ordinal);
     for await (const outcome of readOutcomes(store, manifest, all, signal)) {
       counts[outcome.status] += 1;
-      usage.document_tokens += outcome.usage?.document_tokens ?? 0;
-      usage.query_tokens += outcome.usage?.query_tokens ?? 0;
-      usage.answer_tokens += outcome.usage?.answer_tokens ?? 0;
+      addTotals(totals, totalsOf(manifest, outcome));
       if (outcome.status === 'answered') yield line(outcome);
       else unanswered.push(outcome.ordinal);
     }
@@ -81,7 +80,7 @@ async function writeFiles(
     format: 'longhaul-success/1',
     batch_id: id,
     counts,
-    usage,
+    ...describeTotals(totals),
     files: {
       output: { key: objectKeys.output(id), ...output },
       error: { key: objectKeys.error(id), ...error },
@@ -104,7 +103,7 @@ async function settle(
   const id = manifest.header.batch_id;
   const items = [...manifest.items.keys()];
   await registerBatch(redis, manifest.header);
-  await recordFinished(redis, id, success.counts, await finishedAt(store, id, signal));
+  await recordFinished(redis, id, success, await finishedAt(store, id, signal));
   const states = await itemStates(redis, id, items);
   await removeChildren(
     queues,

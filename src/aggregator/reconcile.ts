@@ -196,7 +196,7 @@ async function lookInto(
     const at = await finishedAt(store, id, signal);
     if (isKnown || isKept(config, at)) {
       await registerBatch(redis, header);
-      await recordFinished(redis, id, success.counts, at);
+      await recordFinished(redis, id, success, at);
     }
     memory.finished.add(id);
     manifests.drop(id);

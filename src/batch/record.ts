@@ -2,13 +2,25 @@ import type { Redis } from 'ioredis';
 import type { ManifestHeader } from '../contracts/manifest.js';
 import type { OutcomeStatus, Success } from '../contracts/outcome.js';
 import { redisKeys } from '../platform/keys.js';
+import { TOTALS, totalsFrom, type Totals } from './totals.js';
 
 /*
- * A batch in Redis: the hash `batch:<id>` (who it is, flags, one count per outcome status) and the
- * hash `batch:<id>:outcomes` (ordinal -> status, with a `!` after a conflict). Both change only in the scripts below, so the
- * counts are the tally of the second hash at any moment, whoever dies when. All of it can be
- * rebuilt from S3.
+ * A batch in Redis: the hash `batch:<id>` (who it is, flags, one count per outcome status, totals of tokens and
+ * seconds) and the hash `batch:<id>:outcomes` (ordinal -> status, with a `!` after a conflict, then what the outcome
+ * adds to the totals). Both change only in the scripts below, so counts and totals are the tally of the second hash at
+ * any moment, whoever dies when. All of it can be rebuilt from S3.
  */
+
+/** Lua: adds (`''`) or takes away (`'-'`) the totals that stand behind a status. */
+const ADD = `
+local names = {${TOTALS.map((name) => `'${name}'`).join(', ')}}
+local function add(sign, value)
+  local i = 0
+  for amount in string.gmatch(value, ' (%d+)') do
+    i = i + 1
+    if amount ~= '0' then redis.call('HINCRBY', KEYS[1], names[i], sign .. amount) end
+  end
+end`;
 
 /** KEYS batch, batches; ARGV id, created_at, then field and value pairs. */
 const REGISTER = `
@@ -17,19 +29,20 @@ redis.call('ZADD', KEYS[2], 'NX', ARGV[2], ARGV[1])
 return 1`;
 
 /**
- * KEYS batch, outcomes; ARGV ordinal, status, conflict (0 or 1), ... Returns what is pending. A conflict
+ * KEYS batch, outcomes; ARGV ordinal, status, conflict (0 or 1), totals, ... Returns what is pending. A conflict
  * may be found after the ordinal was recorded (by the reconciler): `!` behind the status marks it as counted.
  */
-const RECORD = `
+const RECORD = `${ADD}
 if redis.call('HEXISTS', KEYS[1], 'completed_at') == 1 then return -2 end
-for i = 1, #ARGV, 3 do
-  if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) == 1 then
+for i = 1, #ARGV, 4 do
+  if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1] .. ARGV[i + 3]) == 1 then
     redis.call('HINCRBY', KEYS[1], ARGV[i + 1], 1)
+    add('', ARGV[i + 3])
   end
   if ARGV[i + 2] == '1' then
-    local status = redis.call('HGET', KEYS[2], ARGV[i])
-    if string.sub(status, -1) ~= '!' then
-      redis.call('HSET', KEYS[2], ARGV[i], status .. '!')
+    local value = redis.call('HGET', KEYS[2], ARGV[i])
+    if not string.find(value, '!', 1, true) then
+      redis.call('HSET', KEYS[2], ARGV[i], (string.gsub(value, '^%a+', '%0!')))
       redis.call('HINCRBY', KEYS[1], 'conflicts', 1)
     end
   end
@@ -39,12 +52,13 @@ if not total then return -1 end
 return tonumber(total) - redis.call('HLEN', KEYS[2])`;
 
 /** KEYS batch, outcomes; ARGV ordinals. */
-const FORGET = `
+const FORGET = `${ADD}
 for _, ordinal in ipairs(ARGV) do
-  local status = redis.call('HGET', KEYS[2], ordinal)
-  if status then
+  local value = redis.call('HGET', KEYS[2], ordinal)
+  if value then
     redis.call('HDEL', KEYS[2], ordinal)
-    redis.call('HINCRBY', KEYS[1], (string.gsub(status, '!', '')), -1)
+    redis.call('HINCRBY', KEYS[1], string.match(value, '^%a+'), -1)
+    add('-', value)
   end
 end
 return 1`;
@@ -81,6 +95,8 @@ export interface Committed {
   status: OutcomeStatus;
   /** The object in S3 differed from ours and won. */
   conflict?: boolean;
+  /** What the outcome in S3 adds to the batch's. */
+  totals: Totals;
 }
 
 /** What `recordOutcomes` found: requests still pending, or why that is not known. */
@@ -88,7 +104,10 @@ export type Pending = number | 'finished' | 'unregistered';
 
 /** Records outcomes that are in S3. Each ordinal counts once, however often it is recorded. */
 export async function recordOutcomes(redis: Redis, id: string, committed: Committed[]): Promise<Pending> {
-  const values = committed.flatMap((c) => [c.ordinal, c.status, c.conflict === true ? 1 : 0]);
+  const values = committed.flatMap(({ ordinal, status, conflict, totals }) => {
+    const amounts = TOTALS.map((name) => ` ${totals[name]}`).join('');
+    return [ordinal, status, conflict === true ? 1 : 0, amounts];
+  });
   const keys = [redisKeys.batch(id), redisKeys.batchOutcomes(id)];
   const pending = (await redis.eval(RECORD, 2, ...keys, ...values)) as number;
   return pending === -2 ? 'finished' : pending === -1 ? 'unregistered' : pending;
@@ -107,19 +126,20 @@ export async function recordedOrdinals(redis: Redis, id: string): Promise<Set<nu
 export async function recordedStatuses(redis: Redis, id: string): Promise<Map<number, OutcomeStatus>> {
   const fields = Object.entries(await redis.hgetall(redisKeys.batchOutcomes(id)));
   return new Map(
-    fields.map(([ordinal, status]) => [Number(ordinal), status.replace('!', '') as OutcomeStatus]),
+    fields.map(([ordinal, value]) => [Number(ordinal), /^\w+/.exec(value)?.[0] as OutcomeStatus]),
   );
 }
 
-/** After `_SUCCESS`: the counts as written there; the ordinals are no longer needed. */
+/** After `_SUCCESS`: counts and totals as written there; the ordinals are no longer needed. */
 export async function recordFinished(
   redis: Redis,
   id: string,
-  counts: Success['counts'],
+  { counts, usage, work }: Pick<Success, 'counts' | 'usage' | 'work'>,
   completedAt: number,
 ): Promise<void> {
+  const fields = { ...counts, ...(work === undefined ? {} : totalsFrom(usage, work)) };
   const keys = [redisKeys.batch(id), redisKeys.batchOutcomes(id)];
-  await redis.eval(FINISH, 2, ...keys, completedAt, ...Object.entries(counts).flat());
+  await redis.eval(FINISH, 2, ...keys, completedAt, ...Object.entries(fields).flat());
 }
 
 /** Redis forgets the batch; what S3 has stays. `ifFinished`: not one that is under way. */

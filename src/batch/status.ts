@@ -11,6 +11,7 @@ import { withQueues, type BatchDeps, type Queues } from './queues.js';
 import { readOutcomes } from './read-outcomes.js';
 import { finishedAt, readSuccess } from './success.js';
 import { listOutcomes, READERS } from './sync.js';
+import { addTotals, describeTotals, noTotals, TOTALS, totalsOf, type Totals } from './totals.js';
 
 export type ActiveItem = BatchStatus['active'][number];
 
@@ -97,6 +98,8 @@ export function statusFromFields(
   const pending = total - ended.answered - ended.failed - ended.cancelled - ended.expired;
   const request_counts = { total, ...ended, pending };
   const completed_at = optional('completed_at');
+  const totals = Object.fromEntries(TOTALS.map((name) => [name, number(name)])) as Totals;
+  const isKept = completed_at === null || fields['run_documents'] !== undefined;
   const cancel_requested_at = optional('cancel_requested_at');
   return {
     id,
@@ -110,6 +113,7 @@ export function statusFromFields(
     completed_at,
     cancel_requested_at,
     request_counts,
+    ...(isKept ? describeTotals(totals) : { usage: null, work: null }),
     input: fields['input'] ?? '',
     active,
     given_back,
@@ -145,14 +149,21 @@ async function statusFromStore(deps: BatchDeps, id: string, signal?: AbortSignal
   if (success !== undefined) {
     const request_counts = { ...success.counts, pending: 0 };
     const status = stateOf(request_counts, { enqueued: true, finished: true, cancelling: false });
-    return { ...base, status, completed_at: await finishedAt(deps.store, id, signal), request_counts };
+    const completed_at = await finishedAt(deps.store, id, signal);
+    const { usage, work } = success;
+    const totals = work === undefined ? { usage: null, work: null } : { usage, work };
+    return { ...base, status, completed_at, request_counts, ...totals };
   }
   // Redis was emptied and the reconciler has not been here yet.
   const manifest = await readManifest(deps.store, id, signal);
   const done = [...(await listOutcomes(deps, manifest, signal))].sort((a, b) => a - b);
   const total = header.totals.requests;
   const counts = { total, answered: 0, failed: 0, cancelled: 0, expired: 0, pending: total - done.length };
-  for await (const outcome of readOutcomes(deps.store, manifest, done, signal)) counts[outcome.status] += 1;
+  const totals = noTotals();
+  for await (const outcome of readOutcomes(deps.store, manifest, done, signal)) {
+    counts[outcome.status] += 1;
+    addTotals(totals, totalsOf(manifest, outcome));
+  }
   const status = stateOf(counts, { enqueued: true, finished: false, cancelling: cancelled !== undefined });
-  return { ...base, status, completed_at: null, request_counts: counts };
+  return { ...base, status, completed_at: null, request_counts: counts, ...describeTotals(totals) };
 }

@@ -4,6 +4,7 @@ import type { BatchIndex } from './manifest.js';
 import { decodeOutcome } from './outcomes.js';
 import type { BatchDeps } from './queues.js';
 import { forgetOutcomes, recordedOrdinals, recordOutcomes, type Committed } from './record.js';
+import { totalsOf } from './totals.js';
 
 /** Objects read at the same time, here and wherever outcomes are read in bulk. */
 export const READERS = 16;
@@ -56,7 +57,8 @@ export async function syncRecord(
       async (ordinal): Promise<Committed> => {
         const customId = manifest.requests[ordinal]?.custom_id ?? '';
         const bytes = await deps.store.get(objectKeys.outcome(id, ordinal, customId), signal);
-        return { ordinal, status: decodeOutcome(bytes, id, ordinal).status };
+        const outcome = decodeOutcome(bytes, id, ordinal);
+        return { ordinal, status: outcome.status, totals: totalsOf(manifest, outcome) };
       },
       signal,
     );

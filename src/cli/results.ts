@@ -15,6 +15,7 @@ interface Downloaded {
   error: string;
   counts: Success['counts'];
   usage: Success['usage'];
+  work?: Success['work'];
   /** What was laid over the batch. */
   retries?: string[];
 }
@@ -32,7 +33,7 @@ export function resultsCommand(): Command {
       '--overlay [retries...]',
       'with the answers of these retries (default: all) in the places that have none',
     )
-    .option('--json', 'print paths, counts and usage as JSON')
+    .option('--json', 'print paths, counts, usage and work as JSON')
     .addHelpText(
       'after',
       '\nExit codes: 0 downloaded, 1 error, 2 the batch or a retry is not finished yet, 64 wrong usage',
@@ -48,7 +49,7 @@ export function resultsCommand(): Command {
               flags.out ?? `results/${id}`,
               signal,
             );
-            return { ...files, counts: success.counts, usage: success.usage };
+            return { ...files, counts: success.counts, usage: success.usage, work: success.work };
           }
           const named = flags.overlay === true ? [] : flags.overlay;
           const directory = flags.out ?? `results/${id}-overlay`;

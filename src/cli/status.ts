@@ -6,6 +6,7 @@ import type { BatchStatus } from '../contracts/status.js';
 import { NotFoundError } from '../platform/errors.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
 import { describeCounts, watchBatch } from './progress.js';
+import { describeTotals } from './totals.js';
 
 interface Flags {
   watch?: boolean;
@@ -52,7 +53,12 @@ async function list(context: CommandContext, options: Flags): Promise<void> {
     return;
   }
   if (batches.length === 0) printLine('no batches; submit one with: longhaul submit FILE.jsonl');
-  for (const batch of batches) printLine(`${batch.id}  ${describeCounts(batch)}  (${batch.input})`);
+  for (const batch of batches) {
+    const totals = describeTotals(batch);
+    printLine(
+      `${batch.id}  ${describeCounts(batch)}${totals === null ? '' : `; ${totals}`}  (${batch.input})`,
+    );
+  }
   if (cohorts.length === 0)
     printLine('no cohort has reported; answers need one: longhaul worker, or longhaul local up');
   for (const { name, ...state } of cohorts) {
@@ -69,6 +75,8 @@ function show(status: BatchStatus, options: Flags): void {
   const time = (seconds: number) => new Date(seconds * 1000).toISOString();
   printLine(`${status.id} (${status.input})`);
   printLine(describeCounts(status));
+  const totals = describeTotals(status);
+  if (totals !== null) printLine(totals);
   printLine(`created ${time(status.created_at)}`);
   if (status.expires_at !== null) printLine(`expires ${time(status.expires_at)}`);
   if (status.cancel_requested_at !== null) printLine(`cancel asked ${time(status.cancel_requested_at)}`);

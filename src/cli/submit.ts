@@ -10,6 +10,7 @@ import { submit, type Submitted } from '../producer/submit.js';
 import { sourcePolicy } from '../text/source-policy.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
 import { describeCounts, watchBatch } from './progress.js';
+import { describeTotals } from './totals.js';
 import { wholeNumber, wholePriority } from './numbers.js';
 import { parseWindow } from './window.js';
 
@@ -125,7 +126,12 @@ async function follow(
   try {
     const status = await watchBatch(() => getStatus(deps, id, signal), signal);
     const files = flags.out === undefined ? undefined : await downloadResults(deps, id, flags.out, signal);
-    const text = [describeCounts(status), ...(files === undefined ? [] : [files.output, files.error])];
+    const totals = describeTotals(status);
+    const text = [
+      describeCounts(status),
+      ...(totals === null ? [] : [totals]),
+      ...(files === undefined ? [] : [files.output, files.error]),
+    ];
     print(flags, { ...submitted, status, files }, [id, ...text].join('\n'));
     if (status.request_counts.answered < status.request_counts.total) process.exitCode = EXIT.notAllAnswered;
   } catch (error) {

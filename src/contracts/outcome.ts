@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { batchWork, tokenUsage } from './totals.js';
 import { answer, execution } from './work-item.js';
 
 /**
@@ -14,9 +15,7 @@ export const outcome = z.strictObject({
   status: z.enum(['answered', 'failed', 'cancelled', 'expired']),
   answers: z.array(answer),
   error: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
-  usage: z
-    .strictObject({ document_tokens: z.int(), query_tokens: z.int(), answer_tokens: z.int() })
-    .nullable(),
+  usage: tokenUsage.nullable(),
   execution: execution.nullable(),
   metadata: z.record(z.string(), z.string()).nullable(),
 });
@@ -34,7 +33,9 @@ export const success = z.strictObject({
     cancelled: z.int(),
     expired: z.int(),
   }),
-  usage: z.strictObject({ document_tokens: z.int(), query_tokens: z.int(), answer_tokens: z.int() }),
+  usage: tokenUsage,
+  /** Absent in what an older version wrote. */
+  work: batchWork.optional(),
   files: z.strictObject({
     output: z.strictObject({ key: z.string(), bytes: z.int(), sha256: z.string() }),
     error: z.strictObject({ key: z.string(), bytes: z.int(), sha256: z.string() }),

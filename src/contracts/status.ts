@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { batchWork, tokenUsage } from './totals.js';
 
 /** Counts of a batch's requests. answered + failed + cancelled + expired + pending = total, always. */
 export const requestCounts = z.strictObject({
@@ -28,6 +29,9 @@ export const batchStatus = z.strictObject({
   completed_at: z.int().nullable(),
   cancel_requested_at: z.int().nullable(),
   request_counts: requestCounts,
+  /** Of the outcomes so far. Null: an older version finished the batch and kept none. */
+  usage: tokenUsage.nullable(),
+  work: batchWork.nullable(),
   input: z.string(),
   /** Work items being run right now. */
   active: z.array(

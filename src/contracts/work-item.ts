@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { digest, modelDigests } from './manifest.js';
 import { runOptions } from './request.js';
 import { itemTimeline } from './timeline.js';
+import { tokenUsage } from './totals.js';
 
 /**
  * `items/<index>.json` of a batch: all that a cohort needs to run one work item. Immutable, written
@@ -77,7 +78,7 @@ export const itemResult = z.strictObject({
     z.strictObject({
       ordinal: z.int().min(0),
       answers: z.array(answer),
-      usage: z.strictObject({ document_tokens: z.int(), query_tokens: z.int(), answer_tokens: z.int() }),
+      usage: tokenUsage,
     }),
   ),
   /** For people; kept beside the outcomes, which carry no clock. */

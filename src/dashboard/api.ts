@@ -82,6 +82,8 @@ export interface BatchDetail {
   cancel_requested_at: number | null;
   active: BatchStatus['active'];
   given_back: BatchStatus['given_back'];
+  usage: BatchStatus['usage'];
+  work: BatchStatus['work'];
   retries: { id: string; created_at: number; requests: number }[];
   dead: DeadItem[];
   /** `s3://` places of manifest, output, errors and `_SUCCESS`; the last three once the batch has ended. */

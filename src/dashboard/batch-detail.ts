@@ -37,6 +37,8 @@ export async function batchDetail(context: DashboardContext, id: string): Promis
     cancel_requested_at: status.cancel_requested_at,
     active: status.active,
     given_back: status.given_back,
+    usage: status.usage,
+    work: status.work,
     retries: retries.map(({ batch_id, created_at, totals: { requests } }) => ({
       id: batch_id,
       created_at,

@@ -23,4 +23,5 @@ export {
 } from '../contracts/manifest.js';
 export { outcome, success, type Outcome, type OutcomeStatus, type Success } from '../contracts/outcome.js';
 export { batchStatus, requestCounts, type BatchStatus, type RequestCounts } from '../contracts/status.js';
+export { batchWork, tokenUsage, type BatchWork, type TokenUsage } from '../contracts/totals.js';
 export { answer, execution, type Answer, type Execution } from '../contracts/work-item.js';

@@ -6,6 +6,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
 import { downloadResults } from '../../src/batch/results.js';
 import { getStatus } from '../../src/batch/status.js';
+import { readSuccess } from '../../src/batch/success.js';
 import { redisKeys } from '../../src/platform/keys.js';
 import { endProcess, startRedis } from '../support/services.js';
 import { Bench, makeBatch, makeResult, newId, spawnCli, testConfig, useBench } from './batch-support.js';
@@ -54,7 +55,11 @@ test('an aggregator killed between the PUT of an outcome and the completion lose
     expect(status).toMatchObject({
       status: 'completed',
       request_counts: { total: 7, answered: 7, failed: 0 },
+      // Documents of 1000, 1001 and 1002 tokens with 3, 2 and 2 requests, each run for 0.75 s on 4 ranks.
+      usage: { document_tokens: 7006, query_tokens: 21, answer_tokens: 14 },
+      work: { documents: 3, document_tokens: 3003, rank_seconds: { gpu: 0, cpu: 9 } },
     });
+    expect(await readSuccess(bench.deps.store, id)).toMatchObject({ usage: status.usage, work: status.work });
     await checkWhole(id, 7);
     expect(await bench.deps.redis.hexists(redisKeys.batch(id), 'conflicts')).toBe(0);
     const exited = once(second, 'exit');
@@ -85,7 +90,11 @@ test('an emptied Redis in the middle of batches: everything still ends', async (
       const now = await getStatus(bench.deps, id);
       return now.completed_at === null ? undefined : now;
     }, 60_000);
-    expect(status).toMatchObject({ status: 'completed', request_counts: { total: 60, answered: 60 } });
+    expect(status).toMatchObject({
+      status: 'completed',
+      request_counts: { total: 60, answered: 60 },
+      work: { documents: 60, document_tokens: 61_770, rank_seconds: { gpu: 0, cpu: 180 } },
+    });
     await checkWhole(id, 60);
   }
   await stop();

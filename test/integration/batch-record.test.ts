@@ -10,12 +10,14 @@ import { withQueues } from '../../src/batch/queues.js';
 import {
   forgetOutcomes,
   recordedOrdinals,
+  recordedStatuses,
   recordFinished,
   recordOutcomes,
   registerBatch,
 } from '../../src/batch/record.js';
 import { restoreBatch } from '../../src/batch/restore.js';
 import { getStatus } from '../../src/batch/status.js';
+import { addTotals, describeTotals, noTotals, TOTALS, type Totals } from '../../src/batch/totals.js';
 import { statusCommand } from '../../src/cli/status.js';
 import { countUncommitted } from '../../src/batch/uncommitted.js';
 import { jobIds, objectKeys, QUEUE_PREFIX, QUEUES, redisKeys } from '../../src/platform/keys.js';
@@ -47,8 +49,14 @@ test('whatever is recorded, forgotten and repeated, at once or in turn: the coun
     'cancelled' as const,
     'expired' as const,
   );
+  const amount = fc.nat(100_000);
+  const totals = fc
+    .tuple(amount, amount, amount, amount, amount, amount, amount)
+    .map((amounts) => Object.fromEntries(TOTALS.map((name, i) => [name, amounts[i] ?? 0])) as Totals);
   const step = fc.oneof(
-    fc.record({ record: fc.array(fc.record({ ordinal, status, conflict: fc.boolean() }), { maxLength: 4 }) }),
+    fc.record({
+      record: fc.array(fc.record({ ordinal, status, conflict: fc.boolean(), totals }), { maxLength: 4 }),
+    }),
     fc.record({ forget: fc.array(ordinal, { maxLength: 3 }) }),
     fc.constant({ look: true as const }),
   );
@@ -58,7 +66,7 @@ test('whatever is recorded, forgotten and repeated, at once or in turn: the coun
       const { manifest } = makeBatch(id, { items: [TOTAL] });
       await registerBatch(redis, manifest.header);
       // Commands of one client run in the order in which they were given: that is the model's order too.
-      const model = new Map<number, string>();
+      const model = new Map<number, { status: string; totals: Totals }>();
       for (const round of rounds) {
         await Promise.all(
           round.map(async (now) => {
@@ -67,14 +75,14 @@ test('whatever is recorded, forgotten and repeated, at once or in turn: the coun
               now.forget.forEach((o) => model.delete(o));
               await forgetOutcomes(redis, id, now.forget);
             } else {
-              now.record.forEach((c) => model.has(c.ordinal) || model.set(c.ordinal, c.status));
+              now.record.forEach((c) => model.has(c.ordinal) || model.set(c.ordinal, c));
               const pending = TOTAL - model.size;
               expect(await recordOutcomes(redis, id, now.record)).toBe(pending);
             }
           }),
         );
       }
-      const { request_counts } = await getStatus(bench.deps, id);
+      const { request_counts, usage, work } = await getStatus(bench.deps, id);
       const tally = {
         total: TOTAL,
         answered: 0,
@@ -83,9 +91,17 @@ test('whatever is recorded, forgotten and repeated, at once or in turn: the coun
         expired: 0,
         pending: TOTAL - model.size,
       };
-      for (const name of model.values()) tally[name as 'answered'] += 1;
+      const sum = noTotals();
+      for (const one of model.values()) {
+        tally[one.status as 'answered'] += 1;
+        addTotals(sum, one.totals);
+      }
       expect(request_counts).toEqual(tally);
+      expect({ usage, work }).toEqual(describeTotals(sum));
       expect(await recordedOrdinals(redis, id)).toEqual(new Set(model.keys()));
+      expect(await recordedStatuses(redis, id)).toEqual(
+        new Map([...model].map(([ordinal, { status }]) => [ordinal, status])),
+      );
     }),
     { numRuns: 40 },
   );
@@ -94,15 +110,20 @@ test('whatever is recorded, forgotten and repeated, at once or in turn: the coun
 test('a finished batch takes no more records', async () => {
   const id = newId();
   const { manifest } = makeBatch(id, { items: [2] });
-  expect(await recordOutcomes(redis, id, [{ ordinal: 0, status: 'answered' }])).toBe('unregistered');
+  const totals = noTotals();
+  expect(await recordOutcomes(redis, id, [{ ordinal: 0, status: 'answered', totals }])).toBe('unregistered');
   await registerBatch(redis, manifest.header);
   const counts = { total: 2, answered: 2, failed: 0, cancelled: 0, expired: 0 };
-  await recordFinished(redis, id, counts, 1_700_000_100);
-  expect(await recordOutcomes(redis, id, [{ ordinal: 1, status: 'failed' }])).toBe('finished');
+  const usage = { document_tokens: 2000, query_tokens: 6, answer_tokens: 4 };
+  const work = { documents: 1, document_tokens: 1000, rank_seconds: { gpu: 0, cpu: 3.001 } };
+  await recordFinished(redis, id, { counts, usage, work }, 1_700_000_100);
+  expect(await recordOutcomes(redis, id, [{ ordinal: 1, status: 'failed', totals }])).toBe('finished');
   expect(await getStatus(bench.deps, id)).toMatchObject({
     status: 'completed',
     completed_at: 1_700_000_100,
     request_counts: { answered: 2, failed: 0, pending: 0 },
+    usage,
+    work,
   });
 });
 

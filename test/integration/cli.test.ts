@@ -81,6 +81,10 @@ test('a batch from the outside: status, results before and after its end, cancel
   const watched = await cli('status', id, '--watch', '--json');
   expect(watched.code).toBe(0);
   expect((JSON.parse(watched.stdout) as BatchStatus).request_counts).toMatchObject({ total: 3, answered: 3 });
+  const finished = await cli('status', id);
+  expect(finished.stdout).toContain(
+    '2001 tokens of documents, 9 of questions, 6 of answers; 6.0 rank seconds on CPUs\n',
+  );
   const results = await cli('results', id, '--out', directory, '--json');
   expect(JSON.parse(results.stdout)).toMatchObject({ batch: id, counts: { answered: 3 } });
   expect((await readFile(join(directory, 'output.jsonl'), 'utf8')).trim().split('\n')).toHaveLength(3);

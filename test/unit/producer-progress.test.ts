@@ -17,6 +17,8 @@ const status = (change: Partial<BatchStatus> & { answered?: number; failed?: num
     input: 'requests.jsonl',
     active: [],
     given_back: [],
+    usage: { document_tokens: 0, query_tokens: 0, answer_tokens: 0 },
+    work: { documents: 0, document_tokens: 0, rank_seconds: { gpu: 0, cpu: 0 } },
     ...rest,
   };
 };

@@ -65,6 +65,18 @@ function Actions({ row, dead, reload }: { row: BatchRow; dead: DeadItem[]; reloa
   );
 }
 
+/** What the outcomes so far took. */
+function totalsOf({ usage, work }: BatchDetail): [string, string][] {
+  if (usage === null || work === null || work.documents === 0) return [];
+  const { gpu, cpu } = work.rank_seconds;
+  return [
+    ['Document tokens', count(work.document_tokens)],
+    ['Question, answer tokens', `${count(usage.query_tokens)}, ${count(usage.answer_tokens)}`],
+    ...(gpu > 0 ? ([['GPU seconds', count(Math.round(gpu))]] as [string, string][]) : []),
+    ...(cpu > 0 ? ([['CPU rank seconds', count(Math.round(cpu))]] as [string, string][]) : []),
+  ];
+}
+
 function Facts({ detail, row }: { detail: BatchDetail; row: BatchRow }) {
   const now = useNow() / 1000;
   const { options, totals, priority, retry_of } = detail.header;
@@ -83,6 +95,7 @@ function Facts({ detail, row }: { detail: BatchDetail; row: BatchRow }) {
     ...(expires_at === null || completed_at !== null
       ? []
       : ([['Expires', expires_at > now ? `in ${duration(expires_at - now)}` : 'now']] as [string, string][])),
+    ...totalsOf(detail),
     [
       'Method',
       `${options.method}${options.select === null ? '' : `, ${options.select}`}, ${options.ranks} ranks`,
