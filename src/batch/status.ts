@@ -99,6 +99,7 @@ export function statusFromFields(
   const request_counts = { total, ...ended, pending };
   const completed_at = optional('completed_at');
   const totals = Object.fromEntries(TOTALS.map((name) => [name, number(name)])) as Totals;
+  const items = number('items');
   const isKept = completed_at === null || fields['run_documents'] !== undefined;
   const cancel_requested_at = optional('cancel_requested_at');
   return {
@@ -113,6 +114,7 @@ export function statusFromFields(
     completed_at,
     cancel_requested_at,
     request_counts,
+    documents: { total: items, ended: completed_at === null ? totals.ended_documents : items },
     ...(isKept ? describeTotals(totals) : { usage: null, work: null }),
     input: fields['input'] ?? '',
     active,
@@ -137,6 +139,7 @@ async function statusFromStore(deps: BatchDeps, id: string, signal?: AbortSignal
     readSuccess(deps.store, id, signal),
     readCancel(deps.store, id, signal),
   ]);
+  const documents = header.totals.items;
   const base = {
     id,
     created_at: header.created_at,
@@ -152,7 +155,14 @@ async function statusFromStore(deps: BatchDeps, id: string, signal?: AbortSignal
     const completed_at = await finishedAt(deps.store, id, signal);
     const { usage, work } = success;
     const totals = work === undefined ? { usage: null, work: null } : { usage, work };
-    return { ...base, status, completed_at, request_counts, ...totals };
+    return {
+      ...base,
+      status,
+      completed_at,
+      request_counts,
+      documents: { total: documents, ended: documents },
+      ...totals,
+    };
   }
   // Redis was emptied and the reconciler has not been here yet.
   const manifest = await readManifest(deps.store, id, signal);
@@ -165,5 +175,12 @@ async function statusFromStore(deps: BatchDeps, id: string, signal?: AbortSignal
     addTotals(totals, totalsOf(manifest, outcome));
   }
   const status = stateOf(counts, { enqueued: true, finished: false, cancelling: cancelled !== undefined });
-  return { ...base, status, completed_at: null, request_counts: counts, ...describeTotals(totals) };
+  return {
+    ...base,
+    status,
+    completed_at: null,
+    request_counts: counts,
+    documents: { total: documents, ended: totals.ended_documents },
+    ...describeTotals(totals),
+  };
 }

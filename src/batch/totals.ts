@@ -8,6 +8,7 @@ import type { BatchIndex } from './manifest.js';
 
 /** Whole numbers, so that what was added can be taken away again; also the names of their fields in Redis. */
 export const TOTALS = [
+  'ended_documents',
   'document_tokens',
   'query_tokens',
   'answer_tokens',
@@ -20,12 +21,14 @@ export type Totals = Record<(typeof TOTALS)[number], number>;
 
 export const noTotals = (): Totals => Object.fromEntries(TOTALS.map((name) => [name, 0])) as Totals;
 
-/** What one outcome adds. For its work item's run the item's first request speaks. */
+/** What one outcome adds. For its work item, whose requests end together, the first of them speaks. */
 export function totalsOf({ requests, items }: BatchIndex, outcome: Outcome): Totals {
   const totals = { ...noTotals(), ...outcome.usage };
   const { ordinal, execution, usage } = outcome;
   const item = requests[ordinal]?.item ?? -1;
-  if (execution === null || items[item]?.[0]?.ordinal !== ordinal) return totals;
+  if (items[item]?.[0]?.ordinal !== ordinal) return totals;
+  totals.ended_documents = 1;
+  if (execution === null) return totals;
   const seconds = execution.ranks * (execution.prefill_seconds + execution.decode_seconds);
   totals.run_documents = 1;
   totals.run_tokens = usage?.document_tokens ?? execution.blocks.reduce((sum, tokens) => sum + tokens, 0);
@@ -50,8 +53,8 @@ export function describeTotals(totals: Totals): { usage: TokenUsage; work: Batch
   };
 }
 
-/** Back from how they are told. */
-export function totalsFrom(usage: TokenUsage, work: BatchWork): Totals {
+/** Back from how `_SUCCESS` tells them. */
+export function totalsFrom(usage: TokenUsage, work: BatchWork): Omit<Totals, 'ended_documents'> {
   return {
     ...usage,
     run_documents: work.documents,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { BatchDeps } from '../batch/queues.js';
 import { loadConfig, settingNames, type Config, type SettingName } from '../platform/config.js';
+import { LonghaulError } from '../platform/errors.js';
 import { ObjectStore } from '../platform/object-store.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
 import { armTestPoint } from '../platform/test-points.js';
@@ -32,6 +33,16 @@ export async function withStore<T>(command: Command, use: (context: StoreContext
     const store = new ObjectStore(config);
     try {
       return await use({ config, store, signal });
+    } catch (cause) {
+      // What was thrown says only that something was cut short.
+      if (!signal.aborted) throw cause;
+      throw new LonghaulError(
+        'INTERRUPTED',
+        'interrupted; the same command again goes on from what is done',
+        {
+          cause,
+        },
+      );
     } finally {
       store.close();
     }

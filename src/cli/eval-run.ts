@@ -2,7 +2,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { downloadResults } from '../batch/results.js';
-import { getStatus } from '../batch/status.js';
 import { plot } from '../eval/plot.js';
 import { markdown, type Scored } from '../eval/report.js';
 import { scoreOutput, writeRequests, type AskedRequest } from '../eval/requests.js';
@@ -10,7 +9,7 @@ import type { Variant } from '../eval/variants.js';
 import { submit } from '../producer/submit.js';
 import { sourcePolicy } from '../text/source-policy.js';
 import { printJson, printLine, type CommandContext } from './context.js';
-import { watchBatch } from './progress.js';
+import { follow, watchBatch } from './progress.js';
 
 export interface RunFlags {
   methods: Variant[];
@@ -47,7 +46,7 @@ export async function runVariants(
   const scored: Scored[] = [];
   for (const { name, id } of batches) {
     process.stderr.write(`${name}: waiting for ${id}\n`);
-    await watchBatch(() => getStatus(deps, id, signal), signal);
+    await watchBatch(follow(deps, id, signal), signal);
     const folder = join(out, name.replace(/[^a-z0-9]+/g, '-'));
     await mkdir(folder, { recursive: true });
     const { output } = await downloadResults(deps, id, folder, signal);

@@ -1,13 +1,14 @@
 import { CommanderError } from 'commander';
-import { describeError, LonghaulError } from '../platform/errors.js';
+import { describeError } from '../platform/errors.js';
 import { createProgram } from './program.js';
 
 /** `usage` is EX_USAGE of sysexits.h: apart from `incomplete`, which says something about a batch. */
-const EXIT = { ok: 0, error: 1, incomplete: 2, usage: 64 } as const;
+const EXIT = { ok: 0, error: 1, incomplete: 2, usage: 64, interrupted: 130 } as const;
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  return error instanceof LonghaulError && error.code === 'NOT_FINISHED' ? EXIT.incomplete : EXIT.error;
+  const { code } = describeError(error);
+  return code === 'NOT_FINISHED' ? EXIT.incomplete : code === 'INTERRUPTED' ? EXIT.interrupted : EXIT.error;
 }
 
 // `longhaul status | head`: whoever reads has had enough.

@@ -1,18 +1,45 @@
 /** Shows how far a batch is until it has ended: a bar on a terminal, lines elsewhere. Writes to stderr. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Presets, SingleBar } from 'cli-progress';
+import { Failures } from '../batch/failures.js';
 import { Pace } from '../batch/pace.js';
-import { hasEnded } from '../batch/status.js';
+import type { BatchDeps } from '../batch/queues.js';
+import { getStatus, hasEnded } from '../batch/status.js';
+import type { Outcome } from '../contracts/outcome.js';
 import type { BatchStatus } from '../contracts/status.js';
 
 const POLL_MS = 500;
 /** After this long without a working cohort, the person is told. */
 const IDLE_HINT_MS = 30_000;
+/** Failures told as they come; `error.jsonl` has all. */
+const FAILURES = 10;
+/** Characters of a failure's message. */
+const MESSAGE = 200;
 
 interface Display {
-  update(status: BatchStatus): void;
+  update(status: BatchStatus, progress: string): void;
   note(text: string): void;
   stop(): void;
+}
+
+/** What is followed. */
+export interface Followed {
+  status: () => Promise<BatchStatus>;
+  /** Failed requests that were not told before. */
+  failures: (status: BatchStatus) => Promise<Outcome[]>;
+}
+
+export function follow(deps: BatchDeps, id: string, signal: AbortSignal): Followed {
+  const failures = new Failures(deps, id, FAILURES);
+  return {
+    status: () => getStatus(deps, id, signal),
+    failures: (status) => failures.next(status, signal),
+  };
+}
+
+/** For whoever stops watching: how to come back. */
+export function describeDetached(id: string): string {
+  return `\ndetached; the batch goes on. Come back with: longhaul status ${id} --watch\nand then: longhaul results ${id}\n`;
 }
 
 /**
@@ -20,16 +47,18 @@ interface Display {
  * an abort, and Redis or S3 not answering.
  */
 export async function watchBatch(
-  getStatus: () => Promise<BatchStatus>,
+  { status: ask, failures }: Followed,
   signal: AbortSignal,
   stream: NodeJS.WriteStream = process.stderr,
 ): Promise<BatchStatus> {
   const display = stream.isTTY ? barDisplay(stream) : lineDisplay(stream);
+  const speed = new Speed();
   let busyAt = Date.now();
   try {
     for (;;) {
-      const status = await getStatus();
-      display.update(status);
+      const status = await ask();
+      for (const failed of await failures(status)) display.note(describeFailure(failed));
+      display.update(status, describeProgress(status, speed.rates(status)));
       if (hasEnded(status)) return status;
       if (status.active.length > 0 || status.status !== 'in_progress') busyAt = Date.now();
       else if (Date.now() - busyAt > IDLE_HINT_MS) {
@@ -43,10 +72,37 @@ export async function watchBatch(
   }
 }
 
+/** How fast a batch goes on, in requests and in tokens: those of its outcomes and of the documents in hand. */
+class Speed {
+  private requests: Pace | undefined;
+  private tokens: Pace | undefined;
+  private read = 0;
+
+  rates(status: BatchStatus, at = Date.now()): Rates {
+    const { created_at, request_counts, usage, work, active } = status;
+    this.requests ??= new Pace(created_at * 1000);
+    this.tokens ??= new Pace(created_at * 1000);
+    const inHand = active.map(({ phase, done, total, document_tokens }) =>
+      phase === 'prefill'
+        ? (document_tokens * done) / Math.max(1, total)
+        : phase === 'decode'
+          ? document_tokens
+          : 0,
+    );
+    const ended = (work?.document_tokens ?? 0) + (usage?.query_tokens ?? 0) + (usage?.answer_tokens ?? 0);
+    // A document that was given back is read again: until then nothing is won.
+    this.read = Math.max(this.read, ended + inHand.reduce((sum, tokens) => sum + tokens, 0));
+    return {
+      requests: this.requests.rate(request_counts.total - request_counts.pending, at),
+      tokens: this.tokens.rate(this.read, at),
+    };
+  }
+}
+
 function barDisplay(stream: NodeJS.WriteStream): Display {
   const bar = new SingleBar(
     {
-      format: '{bar} {value}/{total} requests{pace} | {work}',
+      format: '{bar} {value}/{total} requests, {progress} | {work}',
       stream,
       hideCursor: true,
       clearOnComplete: false,
@@ -55,13 +111,11 @@ function barDisplay(stream: NodeJS.WriteStream): Display {
     Presets.shades_classic,
   );
   let started = false;
-  let pace: Pace | undefined;
   return {
-    update(status) {
+    update(status, progress) {
       const { total, pending } = status.request_counts;
       const work = status.active.map(describeItem).join('; ') || status.status.replace('_', ' ');
-      pace ??= new Pace(status.created_at * 1000);
-      const values = { work, pace: describePace(status, pace.rate(total - pending, Date.now())) };
+      const values = { work, progress };
       if (!started) bar.start(total, total - pending, values);
       else bar.update(total - pending, values);
       started = true;
@@ -76,14 +130,14 @@ function lineDisplay(stream: NodeJS.WriteStream): Display {
   let last = '';
   const phases = new Map<number, string>();
   return {
-    update(status) {
+    update(status, progress) {
       for (const active of status.active) {
         const phase = `${active.epoch} ${active.phase}`;
         if (phases.get(active.item) !== phase) stream.write(describeItem(active) + '\n');
         phases.set(active.item, phase);
       }
       const line = describeCounts(status);
-      if (line !== last) stream.write(line + '\n');
+      if (line !== last) stream.write(`${line}; ${progress}\n`);
       last = line;
     },
     note: (text) => void stream.write(text + '\n'),
@@ -98,12 +152,29 @@ function describeItem({ item, epoch, phase, done, total, document_tokens }: Batc
   return `document ${item}${tokens}: ${phase}${steps}${again}`;
 }
 
-/** ` (1 failed), 2.5/min, 4 min to go`; `perSecond`: requests that end in a second, null while none has. */
-export function describePace({ request_counts }: BatchStatus, perSecond: number | null): string {
+/** In a second; null while there is none. */
+interface Rates {
+  requests: number | null;
+  tokens: number | null;
+}
+
+/** `1 of 3 documents, 1 failed, 2500 tokens/s, 2.5 requests/min, 4 min to go` */
+export function describeProgress({ request_counts, documents }: BatchStatus, rates: Rates): string {
   const { failed, pending } = request_counts;
-  const failures = failed > 0 ? ` (${failed} failed)` : '';
-  if (perSecond === null || perSecond === 0 || pending === 0) return failures;
-  return `${failures}, ${(perSecond * 60).toFixed(1)}/min, ${describeSeconds(pending / perSecond)} to go`;
+  const { requests, tokens } = rates;
+  const parts = [`${documents.ended} of ${documents.total} documents`];
+  if (failed > 0) parts.push(`${failed} failed`);
+  if (tokens !== null && pending > 0) parts.push(`${Math.round(tokens)} tokens/s`);
+  if (requests !== null && requests > 0 && pending > 0) {
+    parts.push(`${(requests * 60).toFixed(1)} requests/min, ${describeSeconds(pending / requests)} to go`);
+  }
+  return parts.join(', ');
+}
+
+function describeFailure({ custom_id, error }: Outcome): string {
+  const message = (error?.message ?? '').replace(/\s+/g, ' ');
+  const told = message.length > MESSAGE ? `${message.slice(0, MESSAGE)}...` : message;
+  return `request ${JSON.stringify(custom_id)} failed: ${told} [${error?.code ?? 'FAILED'}]`;
 }
 
 function describeSeconds(seconds: number): string {

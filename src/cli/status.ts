@@ -5,7 +5,7 @@ import { getStatus } from '../batch/status.js';
 import type { BatchStatus } from '../contracts/status.js';
 import { NotFoundError } from '../platform/errors.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
-import { describeCounts, watchBatch } from './progress.js';
+import { describeCounts, describeDetached, follow, watchBatch } from './progress.js';
 import { describeTotals } from './totals.js';
 
 interface Flags {
@@ -36,10 +36,11 @@ async function watch(context: CommandContext, id: string | undefined, options: F
   const watched = id ?? newest?.id;
   if (watched === undefined) throw new NotFoundError('there is no batch to watch; submit one first');
   try {
-    const end = await watchBatch(() => getStatus(context, watched, context.signal), context.signal);
+    const end = await watchBatch(follow(context, watched, context.signal), context.signal);
     show(end, options);
   } catch (error) {
     if (!context.signal.aborted) throw error;
+    process.stderr.write(describeDetached(watched));
     process.exitCode = 130;
   }
 }

@@ -1,6 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { downloadResults } from '../batch/results.js';
-import { getStatus } from '../batch/status.js';
 import type { BatchDeps } from '../batch/queues.js';
 import { BLOCKS, METHODS, RING_LAYOUTS, SELECTS } from '../contracts/request.js';
 import { checkRedis } from '../platform/redis.js';
@@ -9,7 +8,7 @@ import type { StageProgress } from '../producer/stage-documents.js';
 import { submit, type Submitted } from '../producer/submit.js';
 import { sourcePolicy } from '../text/source-policy.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
-import { describeCounts, watchBatch } from './progress.js';
+import { describeCounts, describeDetached, follow, watchBatch } from './progress.js';
 import { describeTotals } from './totals.js';
 import { wholeNumber, wholePriority } from './numbers.js';
 import { parseWindow } from './window.js';
@@ -112,19 +111,14 @@ async function runSubmit(
     signal,
   });
   process.stderr.write([describeSubmitted(submitted), ...keptOnes(submitted, flags), ''].join('\n'));
-  if (flags.wait === true || flags.out !== undefined) await follow(deps, submitted, flags, signal);
+  if (flags.wait === true || flags.out !== undefined) await wait(deps, submitted, flags, signal);
   else print(flags, submitted, submitted.id);
 }
 
-async function follow(
-  deps: BatchDeps,
-  submitted: Submitted,
-  flags: Flags,
-  signal: AbortSignal,
-): Promise<void> {
+async function wait(deps: BatchDeps, submitted: Submitted, flags: Flags, signal: AbortSignal): Promise<void> {
   const { id } = submitted;
   try {
-    const status = await watchBatch(() => getStatus(deps, id, signal), signal);
+    const status = await watchBatch(follow(deps, id, signal), signal);
     const files = flags.out === undefined ? undefined : await downloadResults(deps, id, flags.out, signal);
     const totals = describeTotals(status);
     const text = [
@@ -136,9 +130,7 @@ async function follow(
     if (status.request_counts.answered < status.request_counts.total) process.exitCode = EXIT.notAllAnswered;
   } catch (error) {
     if (!signal.aborted) throw error;
-    process.stderr.write(
-      `\ndetached; the batch goes on. Come back with: longhaul status ${id} --watch\nand then: longhaul results ${id}\n`,
-    );
+    process.stderr.write(describeDetached(id));
     process.exitCode = EXIT.detached;
   }
 }

@@ -29,6 +29,8 @@ export const batchStatus = z.strictObject({
   completed_at: z.int().nullable(),
   cancel_requested_at: z.int().nullable(),
   request_counts: requestCounts,
+  /** Work items: one document each. */
+  documents: z.strictObject({ total: z.int(), ended: z.int() }),
   /** Of the outcomes so far. Null: an older version finished the batch and kept none. */
   usage: tokenUsage.nullable(),
   work: batchWork.nullable(),

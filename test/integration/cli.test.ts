@@ -1,12 +1,24 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
 import type { BatchStatus } from '../../src/contracts/status.js';
-import { cohortKeys, redisKeys } from '../../src/platform/keys.js';
+import { workItem } from '../../src/contracts/work-item.js';
+import { cohortKeys, objectKeys, redisKeys } from '../../src/platform/keys.js';
+import { watch } from '../support/leaks.js';
 import { freePort } from '../support/services.js';
-import { makeBatch, makeResult, newId, runCli, useBench, type Bench } from './batch-support.js';
+import {
+  failItem,
+  makeBatch,
+  makeResult,
+  newId,
+  runCli,
+  spawnCli,
+  useBench,
+  type Bench,
+} from './batch-support.js';
 
 const file = useBench();
 let bench: Bench;
@@ -80,11 +92,12 @@ test('a batch from the outside: status, results before and after its end, cancel
   bench.answering((job) => makeResult(items[job.item]!));
   const watched = await cli('status', id, '--watch', '--json');
   expect(watched.code).toBe(0);
-  expect((JSON.parse(watched.stdout) as BatchStatus).request_counts).toMatchObject({ total: 3, answered: 3 });
-  const finished = await cli('status', id);
-  expect(finished.stdout).toContain(
-    '2001 tokens of documents, 9 of questions, 6 of answers; 6.0 rank seconds on CPUs\n',
-  );
+  expect(JSON.parse(watched.stdout) as BatchStatus).toMatchObject({
+    request_counts: { total: 3, answered: 3 },
+    documents: { total: 2, ended: 2 },
+    usage: { query_tokens: 9, answer_tokens: 6 },
+    work: { documents: 2, document_tokens: 2001, rank_seconds: { gpu: 0, cpu: 6 } },
+  });
   const results = await cli('results', id, '--out', directory, '--json');
   expect(JSON.parse(results.stdout)).toMatchObject({ batch: id, counts: { answered: 3 } });
   expect((await readFile(join(directory, 'output.jsonl'), 'utf8')).trim().split('\n')).toHaveLength(3);
@@ -95,6 +108,53 @@ test('a batch from the outside: status, results before and after its end, cancel
   const missing = await cli('status', 'no-such-batch');
   expect(missing).toMatchObject({ code: 1, stdout: '' });
   expect(missing.stderr).toContain('[NOT_FOUND]');
+});
+
+test('submit --wait tells progress and failures as they come; Ctrl-C detaches, and the batch goes on', async () => {
+  const model = join(directory, 'model');
+  await cp(resolve('test/fixtures/tiny-model'), model, { recursive: true });
+  await writeFile(join(model, 'model.safetensors'), 'weights');
+  const input = join(directory, 'requests.jsonl');
+  const line = (n: number) =>
+    JSON.stringify({ custom_id: `r-${n}`, document: `The sky is ${n}.`, question: 'q' });
+  await writeFile(input, [0, 1, 2].map(line).join('\n') + '\n');
+  bench.aggregator();
+  let open = () => undefined as void;
+  const gate = new Promise<void>((go) => (open = go));
+  bench.answering(async ({ batch_id, item }) => {
+    if (item === 1) failItem({ end: 'failed', code: 'TOO_LONG', message: 'it has too many tokens' });
+    if (item === 2) await gate;
+    const bytes = await bench.deps.store.get(objectKeys.item(batch_id, item));
+    return makeResult(workItem.parse(JSON.parse(bytes.toString())));
+  });
+
+  const child = watch(spawnCli({ ...bench.config, modelDir: model }, ['submit', input, '--wait']));
+  const written = { out: '', err: '' };
+  child.stdout?.on('data', (text: Buffer) => (written.out += text.toString()));
+  child.stderr?.on('data', (text: Buffer) => (written.err += text.toString()));
+  const closed = once(child, 'close');
+  await bench.until(
+    () => Promise.resolve(/: 2 of 3 requests ended/.test(written.err) ? true : undefined),
+    30_000,
+    () => written.err,
+  );
+  child.kill('SIGINT');
+  expect((await closed)[0]).toBe(130);
+  expect(written.out).toBe('');
+  expect(written.err).toContain('request "r-1" failed: it has too many tokens [TOO_LONG]\n');
+  expect(written.err).toMatch(
+    /2 of 3 requests ended: 1 answered, 1 failed; 2 of 3 documents, 1 failed, \d+ tokens\/s, [\d.]+ requests\/min, \d+ s to go\n/,
+  );
+  const [, id] = /longhaul status (\S+) --watch\nand then: longhaul results \1\n$/.exec(written.err) ?? [];
+  expect(written.err).toContain(`submitted ${id}:`);
+  open();
+  expect((await bench.ended(id ?? '')).request_counts).toMatchObject({ answered: 2, failed: 1 });
+  const watched = await cli('status', id ?? '', '--watch');
+  expect(watched.code).toBe(0);
+  expect(watched.stdout).toMatch(
+    /\n\d+ tokens of documents, 6 of questions, 4 of answers; 6.0 rank seconds on CPUs\n/,
+  );
+  expect(watched.stderr).toContain('request "r-1" failed: it has too many tokens [TOO_LONG]\n');
 });
 
 test('cancel ends a waiting batch', async () => {

@@ -1,6 +1,5 @@
 import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
@@ -112,16 +111,4 @@ test('names the problems of a bad file also where Redis does not answer; a good 
   await expect(bad.done).rejects.toThrow(/line 1, document/);
   const fine = await longhaul(good, '--config', nowhere);
   await expect(fine.done).rejects.toThrow(/Redis at redis:\/\/127\.0\.0\.1:1 does not answer/);
-});
-
-test('Ctrl-C while waiting detaches and says how to come back', async () => {
-  const { written, done } = await longhaul(good, '--wait', '--new');
-  for (let i = 0; i < 100 && !written.stderr.includes('0 of 1 requests ended'); i++) await sleep(50);
-  process.emit('SIGINT');
-  await done;
-  expect(written.stderr).toMatch(/in_progress: 0 of 1 requests ended/);
-  expect(written.stderr).toMatch(
-    /detached; the batch goes on. Come back with: longhaul status batch_\w+ --watch/,
-  );
-  expect(process.exitCode).toBe(130);
 });

@@ -19,7 +19,8 @@ export function cliReference(): string {
   return `# Command line
 
 Made by \`make docs\` from the commands themselves. Every command has \`--json\`: one JSON value, or one per line, on stdout; what
-is for people while it runs goes to stderr. Bars and lines that are rewritten appear on a terminal only.
+is for people while it runs goes to stderr. Bars and lines that are rewritten appear on a terminal only; nothing is coloured, so
+\`NO_COLOR\` changes nothing.
 
 | exit code | |
 |---|---|

@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
-import { describeCounts, describePace, watchBatch } from '../../src/cli/progress.js';
+import { describeCounts, describeProgress, watchBatch } from '../../src/cli/progress.js';
+import type { Outcome } from '../../src/contracts/outcome.js';
 import type { BatchStatus } from '../../src/contracts/status.js';
 
 const status = (change: Partial<BatchStatus> & { answered?: number; failed?: number }): BatchStatus => {
@@ -9,7 +10,7 @@ const status = (change: Partial<BatchStatus> & { answered?: number; failed?: num
   return {
     id: 'batch_1',
     status: 'in_progress',
-    created_at: 0,
+    created_at: Math.floor(Date.now() / 1000) - 100,
     expires_at: null,
     completed_at: null,
     cancel_requested_at: null,
@@ -17,6 +18,7 @@ const status = (change: Partial<BatchStatus> & { answered?: number; failed?: num
     input: 'requests.jsonl',
     active: [],
     given_back: [],
+    documents: { total: 2, ended: 0 },
     usage: { document_tokens: 0, query_tokens: 0, answer_tokens: 0 },
     work: { documents: 0, document_tokens: 0, rank_seconds: { gpu: 0, cpu: 0 } },
     ...rest,
@@ -33,8 +35,19 @@ async function watched(statuses: BatchStatus[], isTTY: boolean): Promise<{ text:
   stream.on('data', (chunk: Buffer) => (text += chunk.toString()));
   let next = 0;
   const get = () => Promise.resolve(statuses[Math.min(next++, statuses.length - 1)] as BatchStatus);
+  const told = new Set<number>();
+  const failures = ({ request_counts: { failed } }: BatchStatus) => {
+    if (failed <= told.size) return Promise.resolve([]);
+    told.add(failed);
+    const error = { code: 'TOO_LONG', message: 'it has\n9 tokens' };
+    return Promise.resolve([{ custom_id: 'r-2', error } as Outcome]);
+  };
   // The displays use no more of a terminal than this.
-  const end = await watchBatch(get, new AbortController().signal, stream as unknown as NodeJS.WriteStream);
+  const end = await watchBatch(
+    { status: get, failures },
+    new AbortController().signal,
+    stream as unknown as NodeJS.WriteStream,
+  );
   return { text, end };
 }
 
@@ -46,29 +59,35 @@ const story = [
   status({ answered: 2, failed: 1, status: 'completed' }),
 ];
 
-test('lines: one a phase, one a change of counts', async () => {
+test('lines: one a phase, one a change of counts, one a failure', async () => {
   const { text, end } = await watched(story, false);
-  expect(text.split('\n')).toEqual([
+  expect(text.replace(/[\d.]+(?= tokens\/s| requests\/min| s to go)/g, 'N').split('\n')).toEqual([
     'document 2 (30000 tokens): prefill 1/8',
-    'in_progress: 0 of 3 requests ended',
+    'in_progress: 0 of 3 requests ended; 0 of 2 documents, N tokens/s',
     'document 2 (30000 tokens): decode 1/8, start 2',
-    'in_progress: 1 of 3 requests ended: 1 answered',
-    'finalizing: 3 of 3 requests ended: 2 answered, 1 failed',
-    'completed: 3 of 3 requests ended: 2 answered, 1 failed',
+    'in_progress: 1 of 3 requests ended: 1 answered; 0 of 2 documents, N tokens/s, N requests/min, N s to go',
+    'request "r-2" failed: it has 9 tokens [TOO_LONG]',
+    'finalizing: 3 of 3 requests ended: 2 answered, 1 failed; 0 of 2 documents, 1 failed',
+    'completed: 3 of 3 requests ended: 2 answered, 1 failed; 0 of 2 documents, 1 failed',
     '',
   ]);
   expect(end.status).toBe('completed');
 });
 
-test('a bar on a terminal', async () => {
+test('a bar on a terminal, without colours, so that NO_COLOR holds', async () => {
   const { text } = await watched(story, true);
-  expect(text).toContain('0/3 requests | document 2 (30000 tokens): prefill 1/8');
+  expect(text).toMatch(
+    /0\/3 requests, 0 of 2 documents, \d+ tokens\/s \| document 2 \(30000 tokens\): prefill 1\/8/,
+  );
   expect(text).toContain('3/3 requests');
+  expect(text).toContain('\nrequest "r-2" failed');
+  expect(text).toContain('\x1b[');
+  expect(text).not.toMatch(/\x1b\[[\d;]*m/); // eslint-disable-line no-control-regex
 });
 
 test('an abort ends the wait', async () => {
   const wait = watchBatch(
-    () => Promise.resolve(status({})),
+    { status: () => Promise.resolve(status({})), failures: () => Promise.resolve([]) },
     AbortSignal.timeout(50),
     Object.assign(new PassThrough(), { isTTY: false }) as unknown as NodeJS.WriteStream,
   );
@@ -80,12 +99,16 @@ test('counts in words', () => {
 });
 
 test.each([
-  [{}, null, ''],
-  [{ failed: 1 }, null, ' (1 failed)'],
-  [{ answered: 1 }, 0.5, ', 30.0/min, 4 s to go'],
-  [{ answered: 1, failed: 1 }, 0.01, ' (1 failed), 0.6/min, 2 min to go'],
-  [{ answered: 1 }, 0.0001, ', 0.0/min, 5.6 h to go'],
-  [{ answered: 3 }, 1, ''],
-])('the pace of a batch with %j at %s a second', (change, perSecond, text) => {
-  expect(describePace(status(change), perSecond)).toBe(text);
+  [{}, [null, null], '0 of 2 documents'],
+  [{ failed: 1 }, [null, 0], '0 of 2 documents, 1 failed, 0 tokens/s'],
+  [{ answered: 1 }, [0.5, 1234.5], '0 of 2 documents, 1235 tokens/s, 30.0 requests/min, 4 s to go'],
+  [
+    { answered: 1, failed: 1 },
+    [0.01, 9],
+    '0 of 2 documents, 1 failed, 9 tokens/s, 0.6 requests/min, 2 min to go',
+  ],
+  [{ answered: 1 }, [0.0001, 9], '0 of 2 documents, 9 tokens/s, 0.0 requests/min, 5.6 h to go'],
+  [{ answered: 3, documents: { total: 2, ended: 2 } }, [1, 9], '2 of 2 documents'],
+] as const)('the progress of a batch with %j at %j a second', (change, [requests, tokens], text) => {
+  expect(describeProgress(status(change), { requests, tokens })).toBe(text);
 });
