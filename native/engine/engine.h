@@ -38,7 +38,7 @@ struct PrefillRequest {
   LayoutRequest layout;
   std::span<const uint32_t> head;   // document[:anchor_document], on ranks > 0
   std::span<const uint32_t> block;  // this rank's block of the document, and then its mirror
-  std::span<const uint32_t> query;  // the query tokens that the anchor carries (apb), on all ranks
+  std::span<const uint32_t> query;  // the query tokens that the anchor carries (apb), on all ranks; may be none
   Select select = Select::Heads;
   uint64_t select_seed = 0;
   int64_t chunk_rows = 0;           // rows per GEMM, and on the host per attention call: bounds activation memory; 0: forward.h's choice

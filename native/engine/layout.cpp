@@ -65,7 +65,7 @@ void fold(const LayoutRequest& request, Layout& layout) {
   if (request.ranks == 1) layout.blocks[0].end = layout.mirrors[0].end, layout.mirrors[0] = {};  // the two meet
 }
 
-/// Star (Star Attention, 2411.17116): leading document tokens. APB: those with the query inside.
+/// Star (Star Attention, 2411.17116): leading document tokens. APB: those with the query inside, where there is one.
 void place_anchor(const LayoutRequest& request, Layout& layout) {
   const int64_t n = request.document_tokens;
   if (request.method == Method::Star) {
@@ -74,7 +74,7 @@ void place_anchor(const LayoutRequest& request, Layout& layout) {
   }
   const int64_t length = *request.anchor_length;
   if (length == 0) return;
-  if (length - request.query_tokens < request.query_position)
+  if (request.query_tokens > 0 && length - request.query_tokens < request.query_position)
     refuse("anchor_length", length,
            "it must hold query_position, " + std::to_string(request.query_position) +
                ", document tokens and the query's " + std::to_string(request.query_tokens));

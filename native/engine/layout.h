@@ -19,7 +19,7 @@ struct LayoutRequest {
   Method method = Method::Full;
   int ranks = 1;
   int64_t document_tokens = 0;
-  int64_t query_tokens = 0;               // of all the questions answered from one prefill
+  int64_t query_tokens = 0;               // of the questions that the anchor carries; 0: it holds the document's start alone
   std::optional<int64_t> anchor_length;   // l_a; unset: star uses block 0's length, apb is an error
   int64_t passing_length = 0;             // l_p
   int64_t query_position = 16;            // document tokens before the query in the anchor

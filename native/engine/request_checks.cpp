@@ -68,7 +68,8 @@ class Hash {
   uint64_t value_ = 0xCBF29CE484222325;
 };
 
-bool anchor_has_query(const PrefillRequest& request, const Layout& layout) {
+/// The anchor that a query may stand in.
+bool has_anchor(const PrefillRequest& request, const Layout& layout) {
   return request.layout.method == Method::Apb && layout.anchor_length > 0;
 }
 
@@ -86,7 +87,7 @@ void check_prefill(const Model& model, int ranks, const PrefillRequest& request,
                                          std::to_string(model.config.heads.query) +
                                          "; use a number of ranks that does, or method ring");
   check_positions(model, std::max(request.layout.document_tokens, layout.anchor_length), "the document");
-  if (anchor_has_query(request, layout)) {
+  if (has_anchor(request, layout)) {
     if (const auto error = refuse_length("query", request.query.size(), request.layout.query_tokens)) throw *error;
     check_tokens(model, "query", request.query);
   }
@@ -95,9 +96,11 @@ void check_prefill(const Model& model, int ranks, const PrefillRequest& request,
     throw invalid("method apb with passing_length " + std::to_string(request.layout.passing_length) +
                   " selects with retaining heads, and the model has none; add retaining_heads.safetensors, or select "
                   "spava");
-  if (passes && request.select == Select::Spava && !anchor_has_query(request, layout))
+  if (passes && request.select == Select::Spava && !has_anchor(request, layout))
     throw invalid("select spava takes the query from the anchor, and anchor_length is " +
                   std::to_string(layout.anchor_length) + "; give an anchor, or select heads");
+  if (passes && request.select == Select::Spava && request.layout.query_tokens == 0)
+    throw invalid("select spava takes the query from the anchor, and query_tokens is 0; put the query into it, or select heads");
 }
 
 std::optional<EngineError> refuse_prefill(const Model& model, int rank, const PrefillRequest& request,
@@ -140,7 +143,7 @@ uint64_t fingerprint(const Model& model, const PrefillRequest& request, const La
   for (const Layout::Block& mirror : layout.mirrors) hash.add(mirror.start).add(mirror.end);
   for (const int64_t n : layout.passing) hash.add(n);
   hash.add(static_cast<int64_t>(request.select)).add(static_cast<int64_t>(request.select_seed));
-  if (anchor_has_query(request, layout)) hash.add(request.query);
+  if (has_anchor(request, layout)) hash.add(request.query);
   return hash.value();
 }
 

@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { downloadResults } from '../batch/results.js';
 import type { BatchDeps } from '../batch/queues.js';
-import { BLOCKS, METHODS, RING_LAYOUTS, SELECTS } from '../contracts/request.js';
+import { ANCHOR_QUERIES, BLOCKS, METHODS, RING_LAYOUTS, SELECTS } from '../contracts/request.js';
 import { checkRedis } from '../platform/redis.js';
 import type { ChosenOptions } from '../producer/run-options.js';
 import type { StageProgress } from '../producer/stage-documents.js';
@@ -49,6 +49,12 @@ export function submitCommand(): Command {
     )
     .addOption(
       new Option(
+        '--anchor-query <which>',
+        'the questions that an anchor of apb carries: all that fit half of it, one, or none (default: all)',
+      ).choices(ANCHOR_QUERIES),
+    )
+    .addOption(
+      new Option(
         '--blocks <how>',
         "even, or balanced by the cohort's measured rates (default: even)",
       ).choices(BLOCKS),
@@ -90,13 +96,13 @@ async function runSubmit(
   flags: Flags,
   { config, signal, ...deps }: CommandContext,
 ): Promise<void> {
-  const { method, anchor, passing, select, blocks, ringLayout } = flags;
+  const { method, anchor, passing, select, anchorQuery, blocks, ringLayout } = flags;
   const submitted = await submit(deps, {
     file,
     policy: sourcePolicy(config),
     modelDir: config.modelDir,
     headsFile: config.headsFile,
-    options: { method, ranks: config.ranks, anchor, passing, select, blocks, ringLayout },
+    options: { method, ranks: config.ranks, anchor, passing, select, anchorQuery, blocks, ringLayout },
     isNew: flags.new,
     windowSeconds: flags.window,
     priority: flags.priority,

@@ -61,6 +61,11 @@ export const RING_LAYOUTS = ['contiguous', 'zigzag'] as const;
 export const BLOCKS = ['even', 'balanced'] as const;
 /** By retaining heads, by the query's own attention (training-free, Spava), or by chance (an ablation). */
 export const SELECTS = ['heads', 'spava', 'random'] as const;
+/**
+ * The questions that an anchor carries: `all` that fit half of it, so that they share a prefill; `one`, with a prefill
+ * of its own; or `none`, so that one prefill serves every question.
+ */
+export const ANCHOR_QUERIES = ['all', 'one', 'none'] as const;
 
 /** How a batch is run. Fixed at submission, part of the batch's identity. */
 export const runOptions = z.strictObject({
@@ -76,5 +81,7 @@ export const runOptions = z.strictObject({
   blocks: z.enum(BLOCKS),
   /** How passing rows are chosen, apb alone. */
   select: z.enum(SELECTS).nullable(),
+  /** Apb alone; absent in what an older version made: all. */
+  anchor_query: z.enum(ANCHOR_QUERIES).optional(),
 });
 export type RunOptions = z.infer<typeof runOptions>;

@@ -62,6 +62,8 @@ export const execution = z.strictObject({
   anchor: z.int().nullable(),
   passing: z.int(),
   select: z.string().nullable(),
+  /** Apb alone; absent in what an older version made: all. */
+  anchor_query: z.string().optional(),
   backend: z.string(),
   /** What the ranks exchanged through: `solo`, `tcp` or `nccl`; absent in what an older version made. */
   comm: z.string().optional(),

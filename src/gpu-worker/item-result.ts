@@ -43,7 +43,7 @@ export async function buildResult(
       };
     }),
   );
-  const { method, ring_layout, ranks, anchor, passing, select } = item.options;
+  const { method, ring_layout, ranks, anchor, passing, select, anchor_query } = item.options;
   const result: ItemResult = {
     execution: {
       ...facts,
@@ -54,6 +54,7 @@ export async function buildResult(
       anchor,
       passing,
       select,
+      ...(anchor_query === undefined ? {} : { anchor_query }),
       prefill_seconds: round(output.prefillSeconds),
       decode_seconds: round(output.decodeSeconds),
     },

@@ -28,7 +28,7 @@ export interface Group {
   layout: LayoutRequest;
   /** The leading document tokens of the anchor; empty on rank 0. */
   head: Uint32Array;
-  /** The queries as the anchor carries them. */
+  /** The queries as the anchor carries them; empty where it carries none. */
   query: Uint32Array;
   questions: Question[];
 }
@@ -79,9 +79,10 @@ export async function prepareItem(
     item.options,
   ).map((members) => members.map((at) => questions[at] as Question));
   const blocks = plannedBlocks(context, item);
-  const layouts = groups.map((group) =>
-    layoutRequest(item, concat(group.map((q) => q.query)).length, blocks),
+  const carried = groups.map((group) =>
+    concat(item.options.anchor_query === 'none' ? [] : group.map((q) => q.query)),
   );
+  const layouts = carried.map((query) => layoutRequest(item, query.length, blocks));
   const plans = layouts.map((layout) => context.planLayout(layout));
   // Groups differ in their anchors alone.
   const pieces = piecesOf(plans[0]);
@@ -101,7 +102,7 @@ export async function prepareItem(
     groups: groups.map((members, at) => ({
       layout: layouts[at] as LayoutRequest,
       head: head.subarray(0, heads[at]),
-      query: concat(members.map((q) => q.query)),
+      query: carried[at] as Uint32Array,
       questions: members,
     })),
   };

@@ -41,6 +41,8 @@ export interface SubmitOptions {
   passing?: number;
   /** How apb chooses what is passed on; default: by retaining heads where the model has them. */
   select?: NonNullable<RunOptions['select']>;
+  /** The questions that an anchor of apb carries: all that fit half of it (default), one, or none. */
+  anchorQuery?: NonNullable<RunOptions['anchor_query']>;
   /** Default `even`. */
   blocks?: RunOptions['blocks'];
   /** Ring alone; default `zigzag`. */
@@ -143,6 +145,7 @@ export class Longhaul {
       anchor,
       passing,
       select,
+      anchorQuery,
       blocks,
       ringLayout,
       ...rest
@@ -150,7 +153,7 @@ export class Longhaul {
     signal: AbortSignal | undefined,
   ): Promise<Submitted> {
     const { modelDir, headsFile } = this.config;
-    const options = { method, ranks, anchor, passing, select, blocks, ringLayout };
+    const options = { method, ranks, anchor, passing, select, anchorQuery, blocks, ringLayout };
     return submit(this.deps, {
       ...rest,
       file,

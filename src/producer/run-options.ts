@@ -11,6 +11,7 @@ export interface ChosenOptions {
   ringLayout?: NonNullable<RunOptions['ring_layout']>;
   blocks?: RunOptions['blocks'];
   select?: NonNullable<RunOptions['select']>;
+  anchorQuery?: NonNullable<RunOptions['anchor_query']>;
 }
 
 /** What the model can do. */
@@ -24,7 +25,7 @@ const MULTIPLE = 16;
 
 /** @throws ConfigError when an option does not belong to the method. */
 export function checkOptions(chosen: ChosenOptions): void {
-  const { method, ranks, anchor, passing, ringLayout, blocks, select } = chosen;
+  const { method, ranks, anchor, passing, ringLayout, blocks, select, anchorQuery } = chosen;
   const whole = (name: string, value: number | undefined, low: number, high: number) => {
     if (value !== undefined && !(Number.isInteger(value) && value >= low && value <= high)) {
       throw new ConfigError(`${name} ${value} must be a whole number from ${low} to ${high}`);
@@ -42,6 +43,7 @@ export function checkOptions(chosen: ChosenOptions): void {
   };
   belongs('--passing', passing, 'apb');
   belongs('--select', select, 'apb');
+  belongs('--anchor-query', anchorQuery, 'apb');
   belongs('--anchor', anchor, 'apb', 'star');
   belongs('--ring-layout', ringLayout, 'ring');
   if (blocks !== 'balanced') return;
@@ -62,7 +64,7 @@ export function checkOptions(chosen: ChosenOptions): void {
  * when it lacks what the selection needs.
  */
 export function checkModel(chosen: ChosenOptions, { queryHeads, hasRetainingHeads }: ModelFacts): void {
-  const { method, ranks, select, anchor, passing } = chosen;
+  const { method, ranks, select, anchor, passing, anchorQuery } = chosen;
   if (method === 'ulysses' && queryHeads % ranks !== 0) {
     throw new UnsupportedError(
       `--method ulysses gives every rank as many query heads, and ${ranks} ranks do not divide the model's ${queryHeads}; use a number of ranks that does, or --method ring`,
@@ -74,9 +76,15 @@ export function checkModel(chosen: ChosenOptions, { queryHeads, hasRetainingHead
       '--select heads needs retaining heads, and the model has none; name them with headsFile, or use --select spava',
     );
   }
-  if (anchor === 0 && (select ?? (hasRetainingHeads ? 'heads' : 'spava')) === 'spava') {
+  const without =
+    anchor === 0
+      ? '--anchor is 0; give an anchor'
+      : anchorQuery === 'none'
+        ? '--anchor-query is none; leave it out'
+        : undefined;
+  if (without !== undefined && (select ?? (hasRetainingHeads ? 'heads' : 'spava')) === 'spava') {
     throw new ConfigError(
-      `--select spava${select === undefined ? ' (the default for a model without retaining heads)' : ''} takes the query from the anchor, and --anchor is 0; give an anchor, or --passing 0`,
+      `--select spava${select === undefined ? ' (the default for a model without retaining heads)' : ''} takes the query from the anchor, and ${without}, or give --passing 0`,
     );
   }
 }
@@ -85,7 +93,7 @@ export function checkModel(chosen: ChosenOptions, { queryHeads, hasRetainingHead
  * l_a and l_p hold for the whole batch, so that one number says how its answers were made. Where
  * they are not named, they are the model's fractions of a block of the LONGEST document, rounded to
  * multiples of 16: shorter documents then see more than their share, which costs time, not quality.
- * An l_a that is not named is also large enough for the longest query.
+ * An l_a that is not named is also large enough for the longest query, where the anchor carries one.
  * The selection is by retaining heads where the model has some, else training-free.
  */
 export function resolveOptions(
@@ -108,14 +116,17 @@ export function resolveOptions(
     case 'apb': {
       const { longestDocument, longestQuery, hasRetainingHeads } = sizes;
       const block = longestDocument / ranks;
+      const { anchorQuery = 'all' } = chosen;
+      const carried = anchorQuery === 'none' ? 0 : longestQuery;
       const round = (tokens: number) => Math.ceil(tokens / MULTIPLE) * MULTIPLE;
       return {
         ...common,
         anchor:
           chosen.anchor ??
-          Math.max(round(block * defaults.anchor_per_block), round(2 * longestQuery), 2 * MULTIPLE),
+          Math.max(round(block * defaults.anchor_per_block), round(2 * carried), 2 * MULTIPLE),
         passing: chosen.passing ?? round(block * defaults.passing_per_block),
         select: chosen.select ?? (hasRetainingHeads ? 'heads' : 'spava'),
+        anchor_query: anchorQuery,
       };
     }
   }

@@ -108,14 +108,23 @@ describe('a cohort', () => {
       { ...full(2), method: 'apb', anchor: 32, passing: 16, select: 'heads' },
       items,
     );
-    const star = await bench.submit({ ...full(2), method: 'star' }, items);
-    for (const id of [apb, star]) {
+    const star = await bench.submit({ ...full(2), method: 'star', anchor: 32 }, items);
+    // Without a query in the anchor, and with nothing passed, apb is star: the same anchor, the same answers.
+    const bare = { ...full(2), method: 'apb', anchor: 32, select: 'heads', anchor_query: 'none' } as const;
+    const none = await bench.submit(bare, items);
+    const one = await bench.submit({ ...bare, anchor_query: 'one' }, items);
+    const answers: string[][] = [];
+    for (const id of [apb, star, none, one]) {
       for (const item of [0, 1, 2]) {
         const result = await bench.answered(id, item);
         expect(result.requests[0]?.answers).toHaveLength(5);
         expect(result.requests[0]?.answers.every((a) => a.tokens > 0)).toBe(true);
+        answers.push(texts(result));
       }
     }
+    expect(answers.slice(6, 9)).toEqual(answers.slice(3, 6));
+    expect(answers.slice(9)).not.toEqual(answers.slice(3, 6));
+    expect((await bench.answered(none)).execution.anchor_query).toBe('none');
   });
 });
 

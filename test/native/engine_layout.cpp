@@ -47,6 +47,13 @@ TEST("layout of apb: the anchor holds the query, rank 0 passes on nothing that i
   CHECK((tiny.passing == std::vector<int64_t>{0, 1, 1, 1, 1, 0, 0, 0}));
 }
 
+TEST("layout of apb without a query: the anchor is the document's start, of any length") {
+  const Layout layout = plan_layout(apb(3, 160, 0, 40, 15));
+  CHECK(layout.anchor_document == 40 && layout.anchor_length == 40);
+  CHECK((layout.passing == std::vector<int64_t>{14, 15, 0}));
+  CHECK(plan_layout(apb(3, 160, 0, 5, 15)).anchor_length == 5);
+}
+
 TEST("layout without ranks to talk to has no anchor and passes nothing") {
   const Layout one = plan_layout(apb(1, 140, 7, 40, 12));
   CHECK(one.anchor_length == 0 && one.passing == std::vector<int64_t>{0});

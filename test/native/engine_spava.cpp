@@ -45,6 +45,14 @@ TEST("spava without an anchor has no query to select by, and is refused on every
   rethrow(cohort.prefill());
 }
 
+TEST("spava with an anchor without a query is refused on every rank") {
+  Cohort cohort("apb-r3-spava");
+  cohort.golden.in_anchor.clear();
+  cohort.golden.layout.query_tokens = 0;
+  for (const auto& error : cohort.prefill())
+    CHECK_CONTAINS(error_text(error), "invalid_argument: select spava takes the query from the anchor, and query_tokens is 0");
+}
+
 TEST("spava with every token on the first rank passes nothing on and answers exactly") {
   Cohort cohort("apb-r3-spava");
   const auto n = static_cast<int64_t>(cohort.golden.document.size());

@@ -112,7 +112,7 @@ void compare_layout(const GoldenCase& golden) {
   CHECK(layout.anchor_document == integer(golden.expected, "anchor_doc_tokens"));
   std::vector<uint32_t> anchor(golden.document.begin(), golden.document.begin() + layout.anchor_document);
   if (layout.anchor_length > layout.anchor_document)
-    anchor.insert(anchor.begin() + layout.anchor_query_at, golden.query.begin(), golden.query.end());
+    anchor.insert(anchor.begin() + layout.anchor_query_at, golden.in_anchor.begin(), golden.in_anchor.end());
   CHECK(anchor == ids(*golden.expected.find("anchor")));
   CHECK(static_cast<int64_t>(anchor.size()) == layout.anchor_length);
 }
@@ -130,7 +130,9 @@ GoldenCase::GoldenCase(const std::string& case_name)
   layout.method = method == "full" ? Method::Full : method == "star" ? Method::Star : Method::Apb;
   layout.ranks = static_cast<int>(integer(json, "ranks"));
   layout.document_tokens = static_cast<int64_t>(document.size());
-  layout.query_tokens = static_cast<int64_t>(query.size());
+  const Json* anchor_query = json.find("anchor_query");
+  in_anchor = anchor_query && *anchor_query->string() == "none" ? std::vector<uint32_t>{} : query;
+  layout.query_tokens = static_cast<int64_t>(in_anchor.size());
   layout.anchor_length = json.find("anchor_len")->integer();
   layout.passing_length = integer(json, "passing_len");
   layout.query_position = integer(json, "query_position");
@@ -166,7 +168,7 @@ PrefillRequest GoldenCase::prefill(int rank) const {
   request.layout = layout;
   if (rank > 0) request.head = all.first(static_cast<size_t>(plan.anchor_document));
   request.block = all.subspan(static_cast<size_t>(block.start), static_cast<size_t>(block.end - block.start));
-  request.query = query;
+  request.query = in_anchor;
   request.select = select;
   request.select_seed = select_seed;
   return request;

@@ -19,6 +19,7 @@ struct GoldenCase {
   std::string name, model_directory;
   LayoutRequest layout;
   std::vector<uint32_t> document, query;
+  std::vector<uint32_t> in_anchor;  // the query, or nothing
   Select select = Select::Heads;
   uint64_t select_seed = 0;
   DecodeRequest decode;  // query, max_new_tokens and eos of the case; no teacher

@@ -10,7 +10,7 @@ const resolve = (chosen: Partial<ChosenOptions>, s = sizes) =>
   resolveOptions({ method: 'apb', ranks: 4, ...chosen }, defaults, s);
 
 test('defaults follow the longest document, in multiples of 16', () => {
-  const apb = { ...plain, method: 'apb', ranks: 4, select: 'heads' };
+  const apb = { ...plain, method: 'apb', ranks: 4, select: 'heads', anchor_query: 'all' };
   expect(resolve({})).toEqual({ ...apb, anchor: 1888, passing: 944 });
   expect(resolve({ anchor: 100, passing: 0 })).toEqual({ ...apb, anchor: 100 });
   expect(resolve({ anchor: 0 }).anchor).toBe(0);
@@ -21,6 +21,14 @@ test('a default anchor takes the longest query', () => {
     const options = resolve({}, { ...sizes, longestDocument: 100, longestQuery });
     expect(queryRoom(options)).toBeGreaterThanOrEqual(longestQuery);
   }
+});
+
+test('an anchor without queries need not hold one, and is not what spava selects by', () => {
+  const long = { ...sizes, longestDocument: 100, longestQuery: 500 };
+  expect(resolve({ anchorQuery: 'none' }, long)).toMatchObject({ anchor: 32, anchor_query: 'none' });
+  expect(queryRoom(resolve({ anchorQuery: 'none' }, long))).toBe(Infinity);
+  expect(resolve({ anchorQuery: 'one' }).anchor_query).toBe('one');
+  expect(() => resolve({ method: 'star', anchorQuery: 'none' })).toThrow('--anchor-query none belongs to');
 });
 
 test('other methods pass nothing', () => {
@@ -72,6 +80,9 @@ test('a model without retaining heads selects by the query, and never silently b
   expect(check({ anchor: 0, select: 'spava' }, true)).toThrow('takes the query from the anchor');
   expect(check({ anchor: 0, passing: 0 })).not.toThrow();
   expect(check({ anchor: 0 }, true)).not.toThrow();
+  expect(check({ anchorQuery: 'none' })).toThrow('--anchor-query is none; leave it out, or give --passing 0');
+  expect(check({ anchorQuery: 'none', passing: 0 })).not.toThrow();
+  expect(check({ anchorQuery: 'none' }, true)).not.toThrow();
 });
 
 test('ranks that do not divide the query heads are no ulysses', () => {

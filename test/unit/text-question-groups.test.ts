@@ -26,9 +26,16 @@ test('one group where anchors carry no query', () => {
     apb(64, 1),
     { ...apb(64), method: 'full' as const },
     { ...apb(null), method: 'star' as const },
+    { ...apb(64), anchor_query: 'none' as const },
+    { ...apb(64, 1), anchor_query: 'one' as const },
   ]) {
     expect(groupQuestions(queries(100, 200, 300), options)).toEqual([[0, 1, 2]]);
   }
+});
+
+test('a group for each question where an anchor carries one', () => {
+  const options = { ...apb(256), anchor_query: 'one' as const };
+  expect(groupQuestions(queries(10, 20, 30), options)).toEqual([[0], [1], [2]]);
 });
 
 test('no question lost, order kept, room kept, no needless group', () => {

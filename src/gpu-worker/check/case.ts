@@ -15,6 +15,8 @@ const caseSchema = z.object({
   passing_len: z.number().int(),
   blocks: z.array(z.number().int()).nullable(),
   query_position: z.number().int(),
+  /** Absent: the anchor carries the query. */
+  anchor_query: z.literal('none').optional(),
   select: z.enum(['heads', 'spava', 'random']),
   select_seed: z.number().int(),
   doc: tokens,

@@ -1,7 +1,7 @@
 /** One rank of a check, in a process of its own; cohort.ts forks it. */
 import { describeError } from '../../platform/errors.js';
 import { Engine, planLayout } from '../engine/engine.js';
-import { layoutOf } from './layout.js';
+import { anchorQuery, layoutOf } from './layout.js';
 import type { FromRank, RankResult, ToRank } from './messages.js';
 
 const connectDeadlineMs = 30_000;
@@ -44,7 +44,7 @@ async function run(engine: Engine, start: Start, connect: Promise<Connect>): Pro
     layout,
     head: Uint32Array.from(input.doc.slice(0, plan.anchorDocument)),
     block: Uint32Array.from(pieces.flatMap((piece) => input.doc.slice(piece?.start, piece?.end))),
-    query,
+    query: Uint32Array.from(anchorQuery(input)),
     select: input.select,
     selectSeed: input.select_seed,
     trace: true,
