@@ -115,14 +115,18 @@ describe('question sets from files', () => {
       { id: '1', question: 'Who?', answers: [{ text: 'Ann' }, { text: 'Ann' }], is_impossible: false },
       { id: '2', question: 'Why?', answers: [], is_impossible: true },
     ];
-    const path = await file({ data: [{ title: 'T', paragraphs: [{ context: 'Ann did.', qas }] }] });
+    const article = [
+      { context: 'Ann did.', qas },
+      { context: 'Others did not.', qas: [] },
+    ];
+    const path = await file({ data: [{ title: 'T', paragraphs: article }] });
     expect(await readSquad(path)).toEqual({
-      paragraphs: ['Ann did.'],
-      items: [{ question: 'Who?', answers: ['Ann'], gold: [0] }],
+      paragraphs: ['Ann did.', 'Others did not.'],
+      items: [{ question: 'Who?', answers: ['Ann'], gold: [0], near: [1] }],
     });
   });
 
-  test("HotpotQA's layout: gold are the paragraphs of the supporting facts", async () => {
+  test("HotpotQA's layout: all paragraphs of a question come with it", async () => {
     const context = [
       ['A', ['a1.', ' a2.']],
       ['B', ['b1.']],
@@ -135,7 +139,7 @@ describe('question sets from files', () => {
     const path = await file([{ _id: 'x', question: 'Q?', answer: 'yes', context, supporting_facts: facts }]);
     expect(await readHotpot(path)).toEqual({
       paragraphs: ['A\na1. a2.', 'B\nb1.', 'C\nc1.'],
-      items: [{ question: 'Q?', answers: ['yes'], gold: [0, 2] }],
+      items: [{ question: 'Q?', answers: ['yes'], gold: [0, 1, 2] }],
     });
   });
 
@@ -143,4 +147,15 @@ describe('question sets from files', () => {
     const path = await file({ data: [{ paragraphs: [{ context: 1 }] }] });
     await expect(readSquad(path)).rejects.toThrow(/set\.json is not in SQuAD's layout: data\.0/);
   });
+});
+
+test('RULER settings: words of fwe are one for each 50 tokens, and their shares those of zeta(2)', async () => {
+  const { text } = await make('fwe', 8192);
+  const words = text.split(' ');
+  const counts = new Map<string, number>();
+  for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
+  expect(counts.size).toBeLessThanOrEqual(8192 / 50);
+  const [first = 0, second = 0, third = 0] = [...counts.values()].sort((a, b) => b - a);
+  expect(first / second).toBeCloseTo(4, 1);
+  expect(first / third).toBeCloseTo(9, 0);
 });

@@ -44,22 +44,22 @@ export function commonWords(settings: { common: number; times: Times; short: Tim
   };
 }
 
-/** Ranks beyond this hardly occur, and zeta's tail beyond it is below a thousandth. */
-const CODED_WORDS = 2000;
+/** Document tokens for each of the coded words. */
+const TOKENS_PER_WORD = 50;
+/** The sum of k^-2 over all k. */
+const ZETA_2 = Math.PI ** 2 / 6;
 
 /**
- * Coded words by Zipf's law: the word of rank k has a share of k^-alpha / zeta(alpha). Rank 1 is `...`,
+ * Coded words by Zipf's law: the word of rank k has a share of k^-2 / zeta(2). Rank 1 is `...`,
  * which nobody asks for; `asked` is how many of the next are. A unit of filler is ten words.
  */
-export function frequentWords({ alpha, asked }: { alpha: number; asked: number }): Generate {
-  return (random) => {
+export function frequentWords({ asked }: { asked: number }): Generate {
+  return (random, _sources, length) => {
     const coded = new Set<string>();
-    while (coded.size < CODED_WORDS) {
+    while (coded.size < Math.max(2 * asked, Math.floor(length / TOKENS_PER_WORD) - 1)) {
       coded.add(Array.from({ length: 6 }, () => String.fromCharCode(97 + random.below(26))).join(''));
     }
     const ranked = ['...', ...coded];
-    const shares = ranked.map((_, i) => (i + 1) ** -alpha);
-    const zeta = shares.reduce((sum, share) => sum + share, 0);
     const seed = random.below(2 ** 31);
     return {
       question: `Which ${asked} coded words occur most often in the text, leaving out "..."?`,
@@ -68,7 +68,7 @@ export function frequentWords({ alpha, asked }: { alpha: number; asked: number }
         // Below 20 units the asked words would tie with others.
         const words = 200 + 10 * units;
         const list = ranked.flatMap((word, i) =>
-          Array<string>(Math.floor((words * (shares[i] ?? 0)) / zeta)).fill(word),
+          Array<string>(Math.floor(words / (i + 1) ** 2 / ZETA_2)).fill(word),
         );
         return new Random(seed).shuffle(list).join(' ');
       },

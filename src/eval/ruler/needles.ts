@@ -23,6 +23,9 @@ const NOUNS =
     ' ',
   );
 
+/** Where needles stand in prose: as RULER, at so many depths from start to end, each taken once. */
+const DEPTHS = 40;
+
 /**
  * Sentences are worded as the demo model knows them (training/corpus.py). With `needles` as haystack
  * every unit of filler is another needle, of a key that nobody asks for.
@@ -39,10 +42,18 @@ export function needles(settings: NeedleSettings): Generate {
       key: key(),
       values: Array.from({ length: settings.values }, value),
     }));
-    const insertions = hidden.flatMap((each) => {
-      const depths = each.values.map(() => random.next()).sort((a, b) => a - b);
-      return each.values.map((v, i) => ({ text: sentence(each.key, v), depth: depths[i] ?? 0 }));
-    });
+    const count = settings.keys * settings.values;
+    const grid = random.shuffle(Array.from({ length: DEPTHS }, (_, i) => i / (DEPTHS - 1)));
+    const depths =
+      settings.haystack === 'essay'
+        ? grid.slice(0, count)
+        : Array.from({ length: count }, () => random.next());
+    const insertions = hidden.flatMap((each, k) =>
+      each.values.map((v, i) => ({
+        text: sentence(each.key, v),
+        depth: depths[k * settings.values + i] ?? 0,
+      })),
+    );
     const start = random.below(essay.length);
     const hay = drawn((i) => {
       if (settings.haystack === 'noise') return NOISE;
@@ -56,7 +67,7 @@ export function needles(settings: NeedleSettings): Generate {
     return {
       question: `What ${many ? 'are all the' : 'is the'} special magic ${noun} for ${whose} mentioned in the provided text?`,
       expected: asked.flatMap((each) => each.values),
-      build: (units) => placed(hay(units), insertions).join(settings.haystack === 'needles' ? '\n' : ' '),
+      build: (units) => placed(hay(units), insertions).join(settings.haystack === 'essay' ? ' ' : '\n'),
     };
   };
 }

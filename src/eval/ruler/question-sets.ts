@@ -29,8 +29,6 @@ const hotpot = z.array(
     answer: z.string().min(1),
     /** Title and sentences. */
     context: z.array(z.tuple([z.string(), z.array(z.string())])),
-    /** Title and sentence number. */
-    supporting_facts: z.array(z.tuple([z.string(), z.number()])),
   }),
 );
 
@@ -38,35 +36,32 @@ const hotpot = z.array(
 export async function readSquad(file: string): Promise<QuestionSet> {
   const { data } = await read(file, squad, "SQuAD's");
   const paragraphs = new Paragraphs();
-  const items = data.flatMap((article) =>
-    article.paragraphs.flatMap(({ context, qas }) => {
+  const items = data.flatMap((article) => {
+    const all = article.paragraphs.map(({ context }) => paragraphs.index(context));
+    return article.paragraphs.flatMap(({ context, qas }) => {
       const gold = [paragraphs.index(context)];
+      const near = [...new Set(all)].filter((index) => !gold.includes(index));
       return qas
         .filter(({ answers, is_impossible }) => !is_impossible && answers.length > 0)
         .map(({ question, answers }) => ({
           question,
           answers: [...new Set(answers.map(({ text }) => text))],
           gold,
+          near,
         }));
-    }),
-  );
+    });
+  });
   return filled(file, { items, paragraphs: paragraphs.list });
 }
 
-/** A question's gold paragraphs are those of its supporting facts. @throws LonghaulError `EVAL_FILE` */
+/** All paragraphs that come with a question are there, its supporting facts among them. @throws LonghaulError `EVAL_FILE` */
 export async function readHotpot(file: string): Promise<QuestionSet> {
   const paragraphs = new Paragraphs();
-  const items = (await read(file, hotpot, "HotpotQA's")).map(
-    ({ question, answer, context, supporting_facts }) => {
-      const titles = new Set(supporting_facts.map(([title]) => title));
-      const indices = context.map(([title, sentences]) => ({
-        title,
-        index: paragraphs.index(`${title}\n${sentences.join('')}`),
-      }));
-      const gold = indices.filter(({ title }) => titles.has(title)).map(({ index }) => index);
-      return { question, answers: [answer], gold };
-    },
-  );
+  const items = (await read(file, hotpot, "HotpotQA's")).map(({ question, answer, context }) => ({
+    question,
+    answers: [answer],
+    gold: context.map(([title, sentences]) => paragraphs.index(`${title}\n${sentences.join('')}`)),
+  }));
   return filled(file, { items, paragraphs: paragraphs.list });
 }
 

@@ -23,7 +23,13 @@ export interface Sources {
 
 /** Questions that paragraphs of the set answer; other paragraphs of the set distract. */
 export interface QuestionSet {
-  items: readonly { question: string; answers: readonly string[]; gold: readonly number[] }[];
+  items: readonly {
+    question: string;
+    answers: readonly string[];
+    gold: readonly number[];
+    /** Paragraphs that distract before others do: of the same article. */
+    near?: readonly number[];
+  }[];
   paragraphs: readonly string[];
 }
 
@@ -39,7 +45,7 @@ export function drawn<T>(draw: (index: number) => T): (count: number) => T[] {
   };
 }
 
-/** Puts each insertion at its depth in [0, 1) of the units, insertions in the order given. */
+/** Puts each insertion at its depth in [0, 1] of the units, insertions in the order given. */
 export function placed(
   units: readonly string[],
   insertions: readonly { text: string; depth: number }[],
@@ -48,7 +54,7 @@ export function placed(
   const sorted = [...insertions].sort((a, b) => a.depth - b.depth);
   let next = 0;
   for (let at = 0; at <= units.length; at++) {
-    while (next < sorted.length && Math.floor((sorted[next]?.depth ?? 0) * (units.length + 1)) <= at) {
+    while (next < sorted.length && Math.floor((sorted[next]?.depth ?? 0) * units.length) <= at) {
       out.push(sorted[next++]?.text ?? '');
     }
     if (at < units.length) out.push(units[at] ?? '');

@@ -1,8 +1,9 @@
 /**
  * RULER's 13 tasks with its settings (Hsieh et al., *RULER: What's the Real Context Size of Your
- * Long-Context Language Models?*, COLM 2024). What differs: a length is the document's alone, without question
- * and answer; needles stand at any depth instead of one of 40; the prose and the vocabulary are of a book in
- * the public domain; the prompt is the model's own, without introduction, start of an answer, or the worked
+ * Long-Context Language Models?*, COLM 2024), checked against its repository. What differs: a length is the
+ * document's alone, without question and answer; the prose and the vocabulary are of a book in the public domain, of
+ * which a document takes whole sentences from anywhere; that prose also follows the paragraphs of a set of questions
+ * that has no more of them; the prompt is the model's own, without introduction, start of an answer, or the worked
  * example of `vt` and `cwe`. Needles and assignments are worded as the demo model was trained to read them.
  */
 import type { Measure } from '../scoring.js';
@@ -52,7 +53,7 @@ export const TASKS = {
     measure: 'all',
     maxTokens: 120,
   },
-  fwe: { generate: frequentWords({ alpha: 2, asked: 3 }), measure: 'all', maxTokens: 50 },
+  fwe: { generate: frequentWords({ asked: 3 }), measure: 'all', maxTokens: 50 },
   qa_1: { generate: questions('squad'), measure: 'substring', maxTokens: 32 },
   qa_2: { generate: questions('hotpot'), measure: 'substring', maxTokens: 32 },
 } satisfies Record<string, Task>;

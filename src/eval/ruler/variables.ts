@@ -22,7 +22,7 @@ export function variables({ hops }: { hops: number }): Generate {
     return {
       question: `Find all variables that are assigned the value ${value} in the text above.`,
       expected: chain,
-      build: (units) => placed(hay(units), insertions).join(' '),
+      build: (units) => placed(hay(units), insertions).join('\n'),
     };
   };
 }
