@@ -25,8 +25,11 @@ export interface StoreContext {
 export type CommandContext = StoreContext & BatchDeps;
 
 /** Opens what a command that only reads S3 needs, and releases it whatever happens. */
-export async function withStore<T>(command: Command, use: (context: StoreContext) => Promise<T>): Promise<T> {
-  const config = configOf(command);
+export function withStore<T>(command: Command, use: (context: StoreContext) => Promise<T>): Promise<T> {
+  return withStoreOf(configOf(command), use);
+}
+
+async function withStoreOf<T>(config: Config, use: (context: StoreContext) => Promise<T>): Promise<T> {
   armTestPoint(config);
   const { signal, dispose } = shutdownSignal();
   try {
@@ -60,7 +63,16 @@ export function withBatches<T>(
   use: (context: CommandContext) => Promise<T>,
   { checkLater = false } = {},
 ): Promise<T> {
-  return withStore(command, async (context) => {
+  return withBatchesOf(configOf(command), use, { checkLater });
+}
+
+/** The same for a configuration that is not the command's own. */
+export function withBatchesOf<T>(
+  config: Config,
+  use: (context: CommandContext) => Promise<T>,
+  { checkLater = false } = {},
+): Promise<T> {
+  return withStoreOf(config, async (context) => {
     const redis = createRedis(context.config.redisUrl, 'command');
     try {
       if (!checkLater) await checkRedis(redis, context.config.redisUrl);

@@ -51,7 +51,7 @@ export async function readOwnFile(file: string, measure: Measure): Promise<Asked
       }
       continue;
     }
-    const { expected, task, ...request } = parsed.data;
+    const { expected, task, question, ...request } = parsed.data;
     const first = lineOf.get(request.custom_id);
     if (first !== undefined) {
       problems.push({ line, field: 'custom_id', message: `'${request.custom_id}' is also on line ${first}` });
@@ -60,10 +60,12 @@ export async function readOwnFile(file: string, measure: Measure): Promise<Asked
     requests.push({
       ...request,
       document: beside(file, request.document),
+      questions: [question],
+      group: 'file',
       task,
       length: null,
       measure: request.measure ?? measure,
-      expected: [expected].flat(),
+      expected: [[expected].flat()],
     });
   }
   if (requests.length === 0 && problems.length === 0) {

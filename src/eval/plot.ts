@@ -1,5 +1,5 @@
 /** Accuracy against seconds of prefill, as an SVG file for pages of any colour. */
-import { summary, type Scored } from './report.js';
+import { describe, summary, type Scored, type Seconds } from './report.js';
 import type { EvalRequest } from './requests.js';
 
 const PANEL = { width: 300, height: 200, left: 46, top: 34, right: 14, bottom: 44 };
@@ -7,24 +7,24 @@ const KEY_LINE = 18;
 /** Told apart by people who do not see all colours, on light and on dark (Okabe and Ito, 2008). */
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c6bb1', '#7f7f7f'];
 
-/** One panel a length, one mark a variant: the mean score with its 95% interval over the mean prefill time. */
-export function plot(requests: readonly EvalRequest[], scored: readonly Scored[]): string {
+/** One panel a length, one mark a variant: the mean score with its 95% interval over the mean time. */
+export function plot(requests: readonly EvalRequest[], scored: readonly Scored[], seconds: Seconds): string {
   const lengths = [...new Set(requests.map(({ length }) => length))];
   const width = PANEL.left + PANEL.width + PANEL.right;
   const height = PANEL.top + PANEL.height + PANEL.bottom;
   const panels = lengths.map((length, i) => {
     const own = requests.filter((each) => each.length === length);
-    return `<g transform="translate(${i * width} 0)">${panel(length, own, scored)}</g>`;
+    return `<g transform="translate(${i * width} 0)">${panel(length, own, scored, seconds)}</g>`;
   });
   const key = scored.map(
     ({ variant }, i) =>
-      `<circle cx="${PANEL.left + 6}" cy="${height + i * KEY_LINE}" r="5" fill="${colour(i)}"/>` +
+      mark(i, PANEL.left + 6, height + i * KEY_LINE) +
       `<text x="${PANEL.left + 18}" y="${height + i * KEY_LINE + 4}">${escaped(variant)}</text>`,
   );
   const size = { width: Math.max(1, lengths.length) * width, height: height + scored.length * KEY_LINE };
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.width} ${size.height}" width="${size.width}" height="${size.height}" role="img">`,
-    '<title>Accuracy against prefill time</title>',
+    `<title>Accuracy against seconds of ${seconds}</title>`,
     '<style>',
     ':root { color: #24292f } @media (prefers-color-scheme: dark) { :root { color: #d0d7de } }',
     'text { font: 12px system-ui, sans-serif; fill: currentColor } .axis { stroke: currentColor; stroke-width: 1 }',
@@ -37,18 +37,22 @@ export function plot(requests: readonly EvalRequest[], scored: readonly Scored[]
   ].join('\n');
 }
 
-function panel(length: number | null, requests: readonly EvalRequest[], scored: readonly Scored[]): string {
+function panel(
+  length: number | null,
+  requests: readonly EvalRequest[],
+  scored: readonly Scored[],
+  kind: Seconds,
+): string {
   const { width, height, left, top } = PANEL;
   const marks = scored.flatMap((each, i) => {
-    const { accuracy, seconds } = summary(requests, each);
-    return seconds === null ? [] : [{ ...accuracy, seconds, colour: colour(i) }];
+    const { accuracy, seconds } = summary(requests, each, kind);
+    return seconds === null ? [] : [{ ...accuracy, seconds, index: i }];
   });
   const last = roundUp(Math.max(0, ...marks.map(({ seconds }) => seconds)));
   const x = (seconds: number) => fixed(left + (seconds / last) * width);
   const y = (share: number) => fixed(top + (1 - share) * height);
-  const name = length === null ? `${requests.length} documents` : `${length} tokens, n = ${requests.length}`;
   return [
-    `<text x="${left}" y="16">${name}</text>`,
+    `<text x="${left}" y="16">${describe(length, requests)}</text>`,
     ...[0, 0.25, 0.5, 0.75, 1].map(
       (share) =>
         `<line class="grid" x1="${left}" x2="${left + width}" y1="${y(share)}" y2="${y(share)}"/>` +
@@ -59,11 +63,11 @@ function panel(length: number | null, requests: readonly EvalRequest[], scored: 
       (part) =>
         `<text x="${x(part * last)}" y="${top + height + 16}" text-anchor="middle">${Number((part * last).toPrecision(3))}</text>`,
     ),
-    `<text x="${left + width / 2}" y="${top + height + 32}" text-anchor="middle">mean prefill, s</text>`,
+    `<text x="${left + width / 2}" y="${top + height + 32}" text-anchor="middle">mean ${kind}, s</text>`,
     ...marks.map(
-      (mark) =>
-        `<line x1="${x(mark.seconds)}" x2="${x(mark.seconds)}" y1="${y(mark.low)}" y2="${y(mark.high)}" stroke="${mark.colour}" stroke-width="2"/>` +
-        `<circle cx="${x(mark.seconds)}" cy="${y(mark.mean)}" r="5" fill="${mark.colour}"/>`,
+      ({ index, seconds, low, mean, high }) =>
+        `<line x1="${x(seconds)}" x2="${x(seconds)}" y1="${y(low)}" y2="${y(high)}" stroke="${colour(index)}" stroke-width="2"/>` +
+        mark(index, Number(x(seconds)), Number(y(mean))),
     ),
   ].join('\n');
 }
@@ -73,6 +77,18 @@ function roundUp(value: number): number {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value) ?? 10 * power;
+}
+
+/** Colours first, then shapes. */
+function mark(index: number, x: number, y: number): string {
+  const shapes = [
+    `M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0`,
+    'M-5 -5H5V5H-5Z',
+    'M0 -6L6 5H-6Z',
+    'M0 -7L6 0L0 7L-6 0Z',
+  ];
+  const shape = shapes[Math.floor(index / COLOURS.length) % shapes.length] ?? '';
+  return `<path transform="translate(${fixed(x)} ${fixed(y)})" d="${shape}" fill="${colour(index)}"/>`;
 }
 
 function colour(index: number): string {

@@ -4,82 +4,99 @@ import { bootstrap, interval, mcnemar, mean } from './intervals.js';
 
 export interface Scored {
   variant: string;
-  batch: string;
+  ranks: number;
+  /** By group. */
+  batches: Record<string, string>;
   /** By custom_id. */
   results: ReadonlyMap<string, Result>;
 }
 
-/** Per task and length: mean score in percent with its 95% interval, and mean prefill seconds. */
-export function markdown(requests: readonly EvalRequest[], scored: readonly Scored[]): string {
-  const cells = [...new Set(requests.map(cellOf))];
-  const rows = cells.map((cell) => {
-    const own = requests.filter((each) => cellOf(each) === cell);
-    const columns = scored.map((each) => {
-      const { accuracy, seconds } = summary(own, each);
-      const time = seconds === null ? 'not run' : `${seconds.toFixed(2)} s`;
-      return `${percent(accuracy.mean)} [${percent(accuracy.low)}, ${percent(accuracy.high)}], ${time}`;
-    });
-    return `| ${cell} | ${own.length} | ${columns.join(' | ')} |`;
+/** What a document's seconds are: of its prefills, or of the answers as well. */
+export type Seconds = 'prefill' | 'prefill and decode';
+
+/** A table for each length: scores in percent with 95% intervals, seconds, and how they differ from full attention's. */
+export function markdown(
+  requests: readonly EvalRequest[],
+  scored: readonly Scored[],
+  seconds: Seconds,
+): string {
+  const lengths = [...new Set(requests.map(({ length }) => length))];
+  const parts = lengths.map((length) => {
+    const own = requests.filter((request) => request.length === length);
+    return [`**${describe(length, own)}**`, '', ...table(own, scored, seconds), ''];
   });
-  const head = [
-    requests.some(({ length }) => length !== null) ? 'task, tokens' : 'task',
-    'n',
-    ...scored.map(({ variant }) => variant),
-  ];
-  return [
-    `| ${head.join(' | ')} |`,
-    `|${'---|'.repeat(head.length)}`,
-    ...rows,
-    ...against(requests, scored),
-    '',
-  ].join('\n');
+  const all = lengths.length < 2 ? [] : ['**All lengths**', '', ...table(requests, scored, seconds), ''];
+  return [...parts.flat(), ...all].join('\n');
+}
+
+/** Names a table or a panel. */
+export function describe(length: number | null, requests: readonly EvalRequest[]): string {
+  return length === null ? `${requests.length} requests` : `${length} tokens, n = ${requests.length}`;
 }
 
 /** Of one variant over these requests; seconds are null where nothing was answered. */
-export function summary(requests: readonly EvalRequest[], { results }: Scored) {
+export function summary(requests: readonly EvalRequest[], { results }: Scored, seconds: Seconds) {
   const found = requests.map((request) => resultOf(request, results));
-  const times = found.flatMap(({ prefillSeconds }) => prefillSeconds ?? []);
+  const times = found.flatMap(({ prefillSeconds, decodeSeconds }) =>
+    prefillSeconds === null ? [] : prefillSeconds + (seconds === 'prefill' ? 0 : (decodeSeconds ?? 0)),
+  );
   return {
     accuracy: interval(found.map(({ score }) => score)),
     seconds: times.length === 0 ? null : mean(times),
   };
 }
 
+function table(requests: readonly EvalRequest[], scored: readonly Scored[], seconds: Seconds): string[] {
+  const tasks = [...new Set(requests.map(({ task }) => task))];
+  const of = (task: string) => requests.filter((request) => request.task === task);
+  const full = scored.length < 2 ? undefined : scored.find(({ variant }) => /^full\b/.test(variant));
+  const head = [
+    'method',
+    `${seconds}, s`,
+    ...(tasks.length < 2 ? [] : ['all tasks']),
+    ...(full === undefined ? [] : [`against ${full.variant}`, 'better, worse', 'p']),
+    ...tasks.map((task) => `${task} (n ${of(task).length})`),
+  ];
+  const rows = scored.map((each) => {
+    const whole = summary(requests, each, seconds);
+    return [
+      each.variant,
+      whole.seconds === null ? 'not run' : whole.seconds.toFixed(2),
+      ...(tasks.length < 2 ? [] : [percents(whole.accuracy)]),
+      ...(full === undefined ? [] : against(requests, each, full)),
+      ...tasks.map((task) => percents(summary(of(task), each, seconds).accuracy)),
+    ];
+  });
+  return [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`);
+}
+
 /**
- * Paired with `full`, where it ran: the mean difference on the same documents with its 95% bootstrap interval,
- * and the exact McNemar test over those that are scored differently.
+ * Paired with full attention: the mean difference on the same documents with its 95% bootstrap interval, on how many
+ * it is better and worse, and the exact McNemar test of those two.
  */
-function against(requests: readonly EvalRequest[], scored: readonly Scored[]): string[] {
-  const full = scored.find(({ variant }) => variant === 'full');
-  if (full === undefined || scored.length < 2) return [];
-  const rows = scored
-    .filter((each) => each !== full)
-    .map(({ variant, results }) => {
-      const differences = requests.map(
-        (request) => resultOf(request, results).score - resultOf(request, full.results).score,
-      );
-      const better = differences.filter((difference) => difference > 0).length;
-      const worse = differences.filter((difference) => difference < 0).length;
-      const { low, mean: middle, high } = bootstrap(differences);
-      // Resampling documents that all agree would give an interval without width.
-      const points =
-        better + worse === 0 ? 'none differs' : `${signed(middle)} [${signed(low)}, ${signed(high)}]`;
-      return `| ${variant} | ${requests.length} | ${points} | ${better} | ${worse} | ${mcnemar(better, worse).toPrecision(2)} |`;
-    });
+function against(requests: readonly EvalRequest[], each: Scored, full: Scored): string[] {
+  if (each === full) return ['', '', ''];
+  const differences = requests.map(
+    (request) => resultOf(request, each.results).score - resultOf(request, full.results).score,
+  );
+  const better = differences.filter((difference) => difference > 0).length;
+  const worse = differences.filter((difference) => difference < 0).length;
+  // Resampling documents that all agree would give an interval without width.
+  if (better + worse === 0) return ['none differs', '0, 0', '1'];
+  const { low, mean: middle, high } = bootstrap(differences);
   return [
-    '',
-    '| against full | n | points, paired | better | worse | p |',
-    '|---|---|---|---|---|---|',
-    ...rows,
+    `${signed(middle)} [${signed(low)}, ${signed(high)}]`,
+    `${better}, ${worse}`,
+    mcnemar(better, worse).toPrecision(2),
   ];
 }
 
 function resultOf({ custom_id }: EvalRequest, results: Scored['results']): Result {
-  return results.get(custom_id) ?? { score: 0, prefillSeconds: null };
+  return results.get(custom_id) ?? { score: 0, prefillSeconds: null, decodeSeconds: null };
 }
 
-function cellOf({ task, length }: EvalRequest): string {
-  return length === null ? task : `${task}, ${length}`;
+function percents({ low, mean: middle, high }: ReturnType<typeof interval>): string {
+  return `${percent(middle)} [${percent(low)}, ${percent(high)}]`;
 }
 
 function percent(share: number): string {

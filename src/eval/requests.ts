@@ -1,93 +1,80 @@
-/** From questions with expected answers to an input file, and from a batch's results to scores. */
+/** From questions with expected answers to input files, and from a batch's results to scores. */
 import { createReadStream } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, open, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { RequestLine } from '../contracts/request.js';
 import { outcome } from '../contracts/outcome.js';
-import { makeDocument } from './ruler/make.js';
-import type { Sources } from './ruler/sample.js';
-import { TASKS, type TaskName } from './ruler/tasks.js';
+import { mean } from './intervals.js';
 import { score, type Measure } from './scoring.js';
 
-export interface RulerPlan {
-  tasks: readonly TaskName[];
-  lengths: readonly number[];
-  /** Documents of each task and length. */
-  documents: number;
-  seed: number;
-}
-
-/** What is kept of a request to score its answer. */
+/** What is kept of a request to score its answers. */
 export interface EvalRequest {
   custom_id: string;
+  /** Requests of a group are one batch for each method: l_a and l_p follow the longest document of a batch. */
+  group: string;
   task: string;
   /** Tokens, where documents are made to a length. */
   length: number | null;
   measure: Measure;
-  expected: string[];
+  /** What is expected of each question's answer. */
+  expected: string[][];
 }
 
 /** With what is asked. */
 export interface AskedRequest extends EvalRequest {
   document: RequestLine['document'];
-  question: string;
+  questions: string[];
   max_tokens: number;
 }
 
-/** The same request under one method. A request without an answer scores 0 and has no prefill time. */
+export type Asked = Iterable<AskedRequest> | AsyncIterable<AskedRequest>;
+
+/** The same request under one method. A request without an answer scores 0 and has no times. */
 export interface Result {
+  /** Mean over its questions. */
   score: number;
   prefillSeconds: number | null;
+  decodeSeconds: number | null;
 }
 
-/** The same plan gives the same requests, so that each method's batch is the same again. */
-export async function* rulerRequests(
-  { tasks, lengths, documents, seed }: RulerPlan,
-  sources: Sources,
-  count: (text: string) => Promise<number>,
-): AsyncGenerator<AskedRequest> {
-  for (const task of tasks) {
-    for (const length of lengths) {
-      for (let index = 0; index < documents; index++) {
-        const made = await makeDocument({ seed, task, length, index }, sources, count);
-        yield {
-          custom_id: `${task}-${length}-${index}`,
-          task,
-          length,
-          measure: TASKS[task].measure,
-          expected: made.expected,
-          document: made.text,
-          question: made.question,
-          max_tokens: TASKS[task].maxTokens,
-        };
-      }
-    }
-  }
+/** An input file of `submit`. */
+export interface RequestGroup {
+  name: string;
+  file: string;
 }
 
-/** Writes `requests.jsonl` and `expected.json`, what is needed to score its answers. */
+/** Writes `requests-<group>.jsonl` for each group, and `expected.json`, what is needed to score the answers. */
 export async function writeRequests(
   folder: string,
-  asked: Iterable<AskedRequest> | AsyncIterable<AskedRequest>,
-): Promise<{ file: string; requests: EvalRequest[] }> {
+  asked: Asked,
+): Promise<{ groups: RequestGroup[]; requests: EvalRequest[] }> {
   await mkdir(folder, { recursive: true });
-  const file = join(folder, 'requests.jsonl');
   const requests: EvalRequest[] = [];
-  await writeFile(file, lines(asked, requests));
+  const files = new Map<string, { file: string; handle: FileHandle }>();
+  try {
+    // One at a time: the documents together need not fit into memory.
+    for await (const { document, questions, max_tokens, ...request } of asked) {
+      const { custom_id, group } = request;
+      let to = files.get(group);
+      if (to === undefined) {
+        const file = join(folder, `requests-${slug(group)}.jsonl`);
+        to = { file, handle: await open(file, 'w') };
+        files.set(group, to);
+      }
+      await to.handle.write(JSON.stringify({ custom_id, document, questions, max_tokens }) + '\n');
+      requests.push(request);
+    }
+  } finally {
+    for (const { handle } of files.values()) await handle.close();
+  }
   await writeFile(join(folder, 'expected.json'), JSON.stringify(requests, undefined, 1) + '\n');
-  return { file, requests };
+  return { groups: [...files].map(([name, { file }]) => ({ name, file })), requests };
 }
 
-/** One at a time: the documents together need not fit into memory. */
-async function* lines(
-  asked: Iterable<AskedRequest> | AsyncIterable<AskedRequest>,
-  requests: EvalRequest[],
-): AsyncGenerator<string> {
-  for await (const { custom_id, document, question, max_tokens, task, length, measure, expected } of asked) {
-    requests.push({ custom_id, task, length, measure, expected });
-    yield JSON.stringify({ custom_id, document, question, max_tokens }) + '\n';
-  }
+/** A file's name. */
+export function slug(text: string): string {
+  return text.replace(/[^a-z0-9]+/gi, '-');
 }
 
 /** @param output path of a batch's `output.jsonl`; requests that are not in it have no answer. */
@@ -101,9 +88,11 @@ export async function scoreOutput(
     const { custom_id, answers, execution } = outcome.parse(JSON.parse(line));
     const request = byId.get(custom_id);
     if (request === undefined) throw new Error(`${output} has ${custom_id}, which was not asked`);
+    const { measure, expected } = request;
     results.set(custom_id, {
-      score: score(request.measure, answers[0]?.text ?? '', request.expected),
+      score: mean(expected.map((each, i) => score(measure, answers[i]?.text ?? '', each))),
       prefillSeconds: execution?.prefill_seconds ?? null,
+      decodeSeconds: execution?.decode_seconds ?? null,
     });
   }
   return results;

@@ -11,6 +11,7 @@ import { modelDigests } from '../text/model-digests.js';
 import { readModelLimits } from '../text/model-limits.js';
 import { modelName, takesRoles } from '../text/model-prompt.js';
 import { queryRoom } from '../text/question-groups.js';
+import type { Prompt } from '../text/prompt.js';
 import type { SourcePolicy } from '../text/source-policy.js';
 import { loadTokenizer, type Tokenizer } from '../text/tokenizer.js';
 import { planBatch, type Resolved } from './build-batch.js';
@@ -27,6 +28,8 @@ export interface SubmitInput {
   modelDir: string;
   headsFile?: string;
   options: ChosenOptions;
+  /** Shares of a block in place of the model's own, for an l_a or l_p that is not named. */
+  shares?: Partial<Prompt['defaults']>;
   /** Draws a random id: another batch, whatever was submitted before. */
   isNew?: boolean;
   /** The batch's id, drawn by whoever promised it before the file was looked at. */
@@ -119,11 +122,15 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
   });
   // A document that will end as an error must not set the batch's l_a and l_p.
   const fitting = resolved.filter(({ request, document }) => document.tokens <= room(request));
-  const options = resolveOptions(input.options, tokenizer.prompt.defaults, {
-    longestDocument: fitting.reduce((most, { document }) => Math.max(most, document.tokens), 0),
-    longestQuery: requests.reduce((most, { longestQuery }) => Math.max(most, longestQuery), 0),
-    hasRetainingHeads,
-  });
+  const options = resolveOptions(
+    input.options,
+    { ...tokenizer.prompt.defaults, ...input.shares },
+    {
+      longestDocument: fitting.reduce((most, { document }) => Math.max(most, document.tokens), 0),
+      longestQuery: requests.reduce((most, { longestQuery }) => Math.max(most, longestQuery), 0),
+      hasRetainingHeads,
+    },
+  );
   const facts = { file, options, digests, windowSeconds, expiresAt, priority };
   const plan = await planBatch(spool, resolved, facts);
   const id = await chooseId(deps, input, plan.content);

@@ -6,7 +6,7 @@ import { readOwnFile } from '../../src/eval/own-file.js';
 import { plot } from '../../src/eval/plot.js';
 import { markdown } from '../../src/eval/report.js';
 import type { EvalRequest } from '../../src/eval/requests.js';
-import { parseVariant } from '../../src/eval/variants.js';
+import { parseVariants } from '../../src/eval/variants.js';
 
 let folder: string;
 beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'eval-'))));
@@ -33,8 +33,8 @@ test('a line keeps its own measure and task; paths are beside the file', async (
   expect(
     requests.map(({ custom_id, measure, task, expected }) => [custom_id, measure, task, expected]),
   ).toEqual([
-    ['a', 'substring', 'all', ['Ann']],
-    ['b', 'f1', 't', ['x', 'y']],
+    ['a', 'substring', 'all', [['Ann']]],
+    ['b', 'f1', 't', [['x', 'y']]],
   ]);
   expect(requests[0]?.document).toEqual({ path: join(folder, 'a.txt') });
 });
@@ -50,24 +50,50 @@ test('everything that is wrong is listed with its line and field', async () => {
 });
 
 test('variants: what differs from a method, and what is none', () => {
-  expect(parseVariant('ring:layout=contiguous')).toMatchObject({ method: 'ring', ringLayout: 'contiguous' });
-  expect(parseVariant('apb:blocks=balanced:passing=0')).toMatchObject({ blocks: 'balanced', passing: 0 });
-  expect(() => parseVariant('apb:layout=zigzag2')).toThrow(/none of anchor=TOKENS/);
-  expect(() => parseVariant('best')).toThrow(/none of full, ring/);
+  const one = (text: string) => parseVariants(text)[0];
+  expect(one('ring:layout=contiguous')?.options).toEqual({ method: 'ring', ringLayout: 'contiguous' });
+  expect(one('apb:blocks=balanced:passing=0:query=none')?.options).toEqual({
+    method: 'apb',
+    blocks: 'balanced',
+    passing: 0,
+    anchorQuery: 'none',
+  });
+  expect(one('apb:anchor=12%:passing=64:ranks=8')).toMatchObject({
+    ranks: 8,
+    shares: { anchor_per_block: 0.12 },
+    options: { method: 'apb', passing: 64 },
+  });
+  for (const wrong of ['apb:layout=zigzag2', 'apb:ranks=x', 'apb:anchor=1.5', 'apb:anchor=', 'apb:x=1']) {
+    expect(() => parseVariants(wrong)).toThrow(/none of ranks=N, anchor=TOKENS/);
+  }
+  expect(() => parseVariants('best')).toThrow(/none of full, ring/);
+});
+
+test('all variants: what was named as well stays what the person named', () => {
+  const all = parseVariants('apb,all');
+  expect(all.filter(({ name }) => name === 'apb')).toHaveLength(1);
+  expect(new Set(all.map(({ options }) => options.method))).toEqual(
+    new Set(['full', 'ring', 'ulysses', 'star', 'apb']),
+  );
+  expect(all.flatMap(({ ranks }) => ranks ?? [])).toEqual([1, 2, 4, 8]);
 });
 
 const request = (i: number): EvalRequest => ({
   custom_id: String(i),
+  group: 'g',
   task: 't',
   length: i < 4 ? 2048 : 8192,
   measure: 'all',
-  expected: ['x'],
+  expected: [['x']],
 });
 const requests = Array.from({ length: 8 }, (_, i) => request(i));
 const scored = (variant: string, right: (i: number) => boolean, prefillSeconds: number) => ({
   variant,
-  batch: 'b',
-  results: new Map(requests.map((_, i) => [String(i), { score: right(i) ? 1 : 0, prefillSeconds }])),
+  ranks: 4,
+  batches: { g: 'b' },
+  results: new Map(
+    requests.map((_, i) => [String(i), { score: right(i) ? 1 : 0, prefillSeconds, decodeSeconds: 2 }]),
+  ),
 });
 const all = [
   scored('full', () => true, 4),
@@ -76,16 +102,19 @@ const all = [
 ];
 
 test('the report pairs each method with full on the same documents', () => {
-  const text = markdown(requests, all);
-  expect(text).toContain('| t, 2048 | 4 | 100 [51, 100], 4.00 s | 50 [15, 85], 1.00 s |');
-  expect(text).toMatch(/\| apb:a<b \| 8 \| -50 \[-88, -13\] \| 0 \| 4 \| 0\.13 \|/);
-  expect(text).toContain('| ring | 8 | none differs | 0 | 0 | 1.0 |');
+  const text = markdown(requests, all, 'prefill');
+  const lengths = text.split('**').filter((_, i) => i % 2 === 1);
+  expect(lengths).toEqual(['2048 tokens, n = 4', '8192 tokens, n = 4', 'All lengths']);
+  expect(text).toContain('| full | 4.00 |  |  |  | 100 [51, 100] |');
+  expect(text).toMatch(/\| apb:a<b \| 1.00 \| -50 \[-88, -13\] \| 0, 4 \| 0\.13 \| 50 \[/);
+  expect(text).toContain('| ring | 4.00 | none differs | 0, 0 | 1 | 100 [');
+  expect(markdown(requests, all, 'prefill and decode')).toContain('| full | 6.00 |');
 });
 
 test('the plot has a panel a length, a mark a method, and no text that breaks XML', () => {
-  const svg = plot(requests, all);
+  const svg = plot(requests, all, 'prefill');
   expect(svg.match(/mean prefill, s/g)).toHaveLength(2);
-  expect(svg.match(/<circle/g)).toHaveLength(3 * 2 + 3);
+  expect(svg.match(/<path transform/g)).toHaveLength(3 * 2 + 3);
   expect(svg).toContain('apb:a&lt;b');
   expect(svg).not.toContain('NaN');
 });
