@@ -164,11 +164,13 @@ describe.each(['cpu', 'gpu'])('overlay %s', (name) => {
     const metrics = all.find(
       (manifest) => manifest.kind === 'NetworkPolicy' && manifest.metadata.name === 'longhaul-metrics',
     );
-    expect(metrics?.spec).toMatchObject({
-      podSelector: { matchLabels: { app: 'longhaul' } },
-      ingress: [
-        { ports: [{ port: 'metrics' }], from: [{ namespaceSelector: expect.anything() as unknown }] },
-      ],
+    expect(metrics).toMatchObject({
+      spec: {
+        podSelector: { matchLabels: { app: 'longhaul' } },
+        ingress: [
+          { ports: [{ port: 'metrics' }], from: [{ namespaceSelector: expect.anything() as unknown }] },
+        ],
+      },
     });
   });
 
