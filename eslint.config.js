@@ -50,6 +50,7 @@ export default tseslint.config(
             '*.js',
             'bin/*.js',
             'bench/*.js',
+            'bench/simulate/*.js',
             'infra/*.js',
             'test/gpu/*.js',
             'examples/*/*.js',
