@@ -21,6 +21,7 @@ import { itemJob, type ItemFailure, type ItemJob } from '../contracts/work-item.
 import { InfrastructureError } from '../platform/errors.js';
 import { jobIds, objectKeys, QUEUES } from '../platform/keys.js';
 import { reach } from '../platform/test-points.js';
+import { traced } from '../platform/tracing.js';
 import { isLiving, manifestOf, type AggregatorContext } from './context.js';
 import { measureEnd } from './measure-end.js';
 import { startWorker } from '../batch/worker.js';
@@ -34,9 +35,18 @@ export function startCommit(context: AggregatorContext): Worker<ItemJob> {
     context,
     QUEUES.outcomes,
     context.config.aggregatorConcurrency,
-    async (job, token, signal) => commitItem(context, job, await readEnd(context, job, token), signal),
+    (job, token, signal) =>
+      traced('commit', 'internal', idsOf(job), async () =>
+        commitItem(context, job, await readEnd(context, job, token), signal),
+      ),
   );
 }
+
+const idsOf = ({ data, attemptsStarted }: Job<ItemJob>) => ({
+  'longhaul.batch.id': data.batch_id,
+  'longhaul.item': data.item,
+  'longhaul.attempt': attemptsStarted,
+});
 
 /**
  * The child's value or failure; undefined when it was removed before anyone ran it. A Redis that

@@ -13,14 +13,18 @@ import type { Outcome, Success } from '../contracts/outcome.js';
 import { finaliseJob, type FinaliseJob } from '../contracts/work-item.js';
 import { objectKeys, QUEUES, redisKeys } from '../platform/keys.js';
 import { reach } from '../platform/test-points.js';
+import { traced } from '../platform/tracing.js';
 import { VERSION } from '../platform/version.js';
 import { manifestOf, restoreLiving, type AggregatorContext } from './context.js';
 import { startWorker } from '../batch/worker.js';
 
 export function startFinalise(context: AggregatorContext): Worker<FinaliseJob> {
-  return startWorker<FinaliseJob>(context, QUEUES.finalise, 2, (job, _token, signal) =>
-    finaliseBatch(context, finaliseJob.parse(job.data).batch_id, signal),
-  );
+  return startWorker<FinaliseJob>(context, QUEUES.finalise, 2, (job, _token, signal) => {
+    const { batch_id: id } = finaliseJob.parse(job.data);
+    return traced('finalise', 'internal', { 'longhaul.batch.id': id }, () =>
+      finaliseBatch(context, id, signal),
+    );
+  });
 }
 
 /**

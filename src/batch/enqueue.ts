@@ -4,6 +4,7 @@ import type { ManifestHeader } from '../contracts/manifest.js';
 import { InfrastructureError } from '../platform/errors.js';
 import { jobIds, QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
 import { reach } from '../platform/test-points.js';
+import { jobTelemetry, traced } from '../platform/tracing.js';
 import { chunks } from './concurrency.js';
 import type { Queues } from './queues.js';
 
@@ -26,19 +27,28 @@ export type EnqueuedBatch = Pick<ManifestHeader, 'batch_id' | 'priority'>;
 /** BullMQ runs 1 first, and jobs of priority 0 before all others: so every job gets one, and ours never is 0. */
 const bullPriority = (priority = 0): number => 101 - priority;
 
-function flow({ batch_id: batchId, priority }: EnqueuedBatch, item: number): FlowJob {
+function flow(
+  { batch_id: batchId, priority }: EnqueuedBatch,
+  item: number,
+  carried: ReturnType<typeof jobTelemetry>,
+): FlowJob {
   const data = { batch_id: batchId, item };
   return {
     name: 'commit',
     queueName: QUEUES.outcomes,
     data,
-    opts: { ...parentOptions, jobId: jobIds.outcome(batchId, item) },
+    opts: { ...parentOptions, ...carried, jobId: jobIds.outcome(batchId, item) },
     children: [
       {
         name: 'answer',
         queueName: QUEUES.documents,
         data,
-        opts: { ...childOptions, priority: bullPriority(priority), jobId: jobIds.document(batchId, item) },
+        opts: {
+          ...childOptions,
+          ...carried,
+          priority: bullPriority(priority),
+          jobId: jobIds.document(batchId, item),
+        },
       },
     ],
   };
@@ -53,7 +63,12 @@ export async function enqueueItems(
 ): Promise<void> {
   for (const chunk of chunks(items, CHUNK)) {
     signal?.throwIfAborted();
-    await queues.flows.addBulk(chunk.map((item) => flow(batch, item)));
+    const told = { 'longhaul.batch.id': batch.batch_id, 'messaging.batch.message_count': chunk.length };
+    await traced('enqueue', 'producer', told, async () => {
+      // One step for all of them: BullMQ itself would tell two for each item.
+      const carried = jobTelemetry();
+      await queues.flows.addBulk(chunk.map((item) => flow(batch, item, carried)));
+    });
     reach('enqueued');
   }
 }

@@ -4,6 +4,7 @@ import type { Redis } from 'ioredis';
 import type { FinaliseJob, ItemJob, ItemResult } from '../contracts/work-item.js';
 import { QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
+import { queueTelemetry } from '../platform/tracing.js';
 
 /** What every function of this folder works on. */
 export interface BatchDeps {
@@ -24,7 +25,7 @@ export interface Queues {
  * these options would set the stream's length back.
  */
 export function queueOptions(connection: Redis): QueueOptions {
-  return { connection, prefix: QUEUE_PREFIX, streams: { events: { maxLen: 100 } } };
+  return { connection, prefix: QUEUE_PREFIX, streams: { events: { maxLen: 100 } }, ...queueTelemetry() };
 }
 
 /** Opens the queues over a client that stays the caller's, and closes them in any case. */

@@ -4,6 +4,7 @@ import type { Config } from '../platform/config.js';
 import { describeError } from '../platform/errors.js';
 import { QUEUE_PREFIX } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
+import { queueTelemetry } from '../platform/tracing.js';
 
 export interface WorkerContext {
   config: Pick<Config, 'timings'>;
@@ -56,6 +57,7 @@ export function startWorker<T>(
       lockDuration: timings.lock,
       stalledInterval: timings.stalled,
       maxStalledCount: 1000,
+      ...queueTelemetry(),
     },
   );
   worker.on('error', (error) => logger.warn({ queue, ...describeError(error) }, 'worker'));

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { runAggregator } from '../aggregator/aggregator.js';
 import { createLogger } from '../platform/logger.js';
 import { shutdownSignal } from '../platform/shutdown.js';
+import { stopTracing } from '../platform/tracing.js';
 import { configOf, printJson } from './context.js';
 
 /** `longhaul aggregator` */
@@ -16,6 +17,7 @@ export function aggregatorCommand(): Command {
       try {
         await runAggregator(config, createLogger('aggregator', config), signal);
         if (json === true) printJson({ exit_code: 0 });
+        await stopTracing();
         // BullMQ's blocking connections to a Redis that hangs would keep a process alive that has left.
         process.exit();
       } finally {

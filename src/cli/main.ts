@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander';
 import { describeError } from '../platform/errors.js';
+import { stopTracing } from '../platform/tracing.js';
 import { createProgram } from './program.js';
 
 /** `usage` is EX_USAGE of sysexits.h: apart from `incomplete`, which says something about a batch. */
@@ -26,4 +27,6 @@ try {
     const { code, message } = describeError(error);
     process.stderr.write(`longhaul: ${message} [${code}]\n`);
   }
+} finally {
+  await stopTracing();
 }

@@ -1,10 +1,13 @@
 import { Command } from 'commander';
+import type { Config } from '../platform/config.js';
+import { startTracing } from '../platform/tracing.js';
 import { VERSION } from '../platform/version.js';
 import { aggregatorCommand } from './aggregator.js';
 import { batchCommand } from './batch.js';
 import { benchCommand } from './bench.js';
 import { cancelCommand } from './cancel.js';
 import { completionCommand } from './completion.js';
+import { configOf } from './context.js';
 import { dashboardCommand } from './dashboard.js';
 import { deadCommand } from './dead.js';
 import { demoCommand } from './demo.js';
@@ -69,8 +72,20 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
   ];
   for (const command of commands) program.addCommand(command);
   addExamples(program);
+  program.hook('preAction', (_program, command) => openTracing(command));
   throwInsteadOfExit(program);
   return program;
+}
+
+/** Before the command opens its queues. Whatever is wrong with the settings, the command itself says so. */
+async function openTracing(command: Command): Promise<void> {
+  let config: Config;
+  try {
+    config = configOf(command);
+  } catch {
+    return;
+  }
+  await startTracing(config, command.name());
 }
 
 /** So that one place, main.ts, decides about exit codes; `addCommand` does not inherit this. */

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { runWorker } from '../gpu-worker/worker.js';
 import { createLogger } from '../platform/logger.js';
 import { shutdownSignal } from '../platform/shutdown.js';
+import { stopTracing } from '../platform/tracing.js';
 import { configOf, printJson } from './context.js';
 
 /** `longhaul worker --rank I --ranks N` */
@@ -37,6 +38,7 @@ export function workerCommand(): Command {
           const code = await runWorker(config, logger, signal);
           logger.info({ code }, 'exit');
           if (json === true) printJson({ cohort: config.cohort, rank: config.rank, exit_code: code });
+          await stopTracing();
           // A call that hangs in the driver must not keep a rank that has left.
           process.exit(code);
         } finally {

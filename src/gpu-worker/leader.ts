@@ -13,11 +13,13 @@ import type { Config } from '../platform/config.js';
 import { QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
 import { reach } from '../platform/test-points.js';
+import { queueTelemetry, tracePast } from '../platform/tracing.js';
 import { Claim, type ClaimDeps } from './claim.js';
 import { faultBackoff } from './counters.js';
 import { Gate } from './gate.js';
 import type { Failure, Ticket } from './messages.js';
 import type { Input, Settlement } from './protocol-types.js';
+import { stepsOfRun } from './trace-run.js';
 import { pause } from './wait.js';
 
 export interface LeaderOptions extends Pick<ClaimDeps, 'work' | 'buildResult' | 'generation'> {
@@ -66,6 +68,7 @@ export class Leader {
         maxStartedAttempts: NEVER,
         drainDelay: 1,
         runRetryDelay: timings.heartbeat,
+        ...queueTelemetry(),
       },
     );
     this.worker.on('completed', () => {
@@ -174,6 +177,7 @@ export class Leader {
       const result = await claim.process();
       this.faults = 0;
       log.info({ execution: result.execution }, 'answered');
+      tracePast(() => stepsOfRun(config.modelDir, result));
       await this.checkUncommitted();
       reach('complete');
       return result;

@@ -123,6 +123,17 @@ const schema = z.strictObject({
   /** Whether a rank adds its number to it: ranks of one machine share their settings. */
   metricsPortByRank: z.stringbool().or(z.boolean()).default(true),
   metricsHost: z.string().min(1).default('127.0.0.1'),
+  /** Where traces go by OTLP/HTTP: the address before `/v1/traces`. Nowhere unless given. */
+  otlpEndpoint: z.url({ protocol: /^https?$/ }).optional(),
+  /** Sent along: `name=value,name=value`. */
+  otlpHeaders: z
+    .string()
+    .regex(/^[^=,]+=[^,]*(,[^=,]+=[^,]*)*$/, 'must be name=value,name=value')
+    .optional(),
+  /** `service.name` of traces; `longhaul-` and the command unless given. */
+  otlpService: z.string().min(1).optional(),
+  /** Which share of traces is told, 0 to 1. */
+  otlpShare: z.coerce.number().min(0).max(1).default(1),
   /** For tests: where this process stops or dies (test-points.ts). */
   testPoint: testPointSetting.optional(),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -138,6 +149,14 @@ export type SettingName = keyof Settings;
 export function environmentName(setting: SettingName): string {
   return 'LONGHAUL_' + setting.replace(/[A-Z]/g, (c) => '_' + c).toUpperCase();
 }
+
+/** OpenTelemetry's own variables; those of `LONGHAUL_` come before them. */
+const STANDARD = {
+  OTEL_EXPORTER_OTLP_ENDPOINT: 'otlpEndpoint',
+  OTEL_EXPORTER_OTLP_HEADERS: 'otlpHeaders',
+  OTEL_SERVICE_NAME: 'otlpService',
+  OTEL_TRACES_SAMPLER_ARG: 'otlpShare',
+} as const satisfies Record<string, SettingName>;
 
 export const settingNames = Object.keys(schema.shape) as SettingName[];
 
@@ -189,9 +208,13 @@ function fromEnvironment(environment: NodeJS.ProcessEnv): Record<string, unknown
       `unknown environment variable ${unknown.join(', ')}; known: LONGHAUL_CONFIG, ${[...known.keys()].join(', ')}`,
     );
   }
+  const names = [
+    ...Object.entries(STANDARD),
+    ...settingNames.map((name) => [environmentName(name), name] as const),
+  ];
   return Object.fromEntries(
-    settingNames.flatMap((name) => {
-      const value = environment[environmentName(name)];
+    names.flatMap(([variable, name]) => {
+      const value = environment[variable];
       return value === undefined || value === '' ? [] : [[name, value] as const];
     }),
   );
@@ -199,7 +222,7 @@ function fromEnvironment(environment: NodeJS.ProcessEnv): Record<string, unknown
 
 /** A setting's value for a message. */
 function shown(name: string, value: unknown): string {
-  if (/secret|password|accesskey|token/i.test(name)) return '(secret)';
+  if (/secret|password|accesskey|token|headers/i.test(name)) return '(secret)';
   return typeof value === 'string' ? JSON.stringify(hideCredentials(value)) : JSON.stringify(value);
 }
 

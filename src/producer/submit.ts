@@ -1,4 +1,5 @@
 /** An input file to a batch: check all, stage the documents, plan, create. */
+import { basename } from 'node:path';
 import { batchId } from '../batch/batch-id.js';
 import { createBatchFrom } from '../batch/create.js';
 import { keepDocuments } from '../batch/documents.js';
@@ -7,6 +8,7 @@ import type { BatchDeps } from '../batch/queues.js';
 import type { ManifestHeader } from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
 import { reach } from '../platform/test-points.js';
+import { traced } from '../platform/tracing.js';
 import { modelDigests } from '../text/model-digests.js';
 import { readModelLimits } from '../text/model-limits.js';
 import { modelName, takesRoles } from '../text/model-prompt.js';
@@ -73,12 +75,24 @@ export interface Submitted {
  */
 export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submitted> {
   checkOptions(input.options);
-  const spool = await Spool.open();
-  try {
-    return await submitThrough(spool, deps, input);
-  } finally {
-    await spool.close();
-  }
+  return traced('submit', 'producer', {}, async (describe) => {
+    const spool = await Spool.open();
+    try {
+      const submitted = await submitThrough(spool, deps, input);
+      const { id, totals, documentTokens, options } = submitted;
+      describe({
+        'longhaul.batch.id': id,
+        'longhaul.batch.requests': totals.requests,
+        'longhaul.batch.documents': totals.documents,
+        'longhaul.batch.document_tokens': documentTokens,
+        'longhaul.method': options.method,
+        'gen_ai.request.model': basename(input.modelDir),
+      });
+      return submitted;
+    } finally {
+      await spool.close();
+    }
+  });
 }
 
 async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput): Promise<Submitted> {

@@ -1,12 +1,15 @@
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
 import type { BatchStatus } from '../../src/contracts/status.js';
 import { workItem } from '../../src/contracts/work-item.js';
 import { cohortKeys, objectKeys, redisKeys } from '../../src/platform/keys.js';
+import { compiled } from '../support/compiled.js';
 import { watch } from '../support/leaks.js';
 import { freePort } from '../support/services.js';
 import {
@@ -63,6 +66,26 @@ test('usage: help, version, unknown commands and options', async () => {
   expect(unknown.stderr).toContain('Did you mean status?');
   expect(option.code).toBe(64);
   expect(option.stderr).toContain('--watch');
+});
+
+test('neither OpenTelemetry’s SDK nor its exporter is loaded where no endpoint is configured', async () => {
+  const script = `
+    import { createRequire } from 'node:module';
+    const { createProgram } = await import(${JSON.stringify(compiled('src/cli/program.ts'))});
+    await createProgram().parseAsync(['node', 'longhaul', 'completion', 'bash']);
+    const loaded = Object.keys(createRequire(import.meta.url).cache);
+    console.error(loaded.some((path) => /opentelemetry.(sdk|exporter)|bullmq-otel/.test(path)));`;
+  const run = promisify(execFile);
+  const loads = async (env: Record<string, string>) =>
+    (await run(process.execPath, ['--input-type=module', '-e', script], { env })).stderr.trim();
+  const endpoint = 'http://127.0.0.1:4318';
+  expect(
+    await Promise.all([
+      loads({}),
+      loads({ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }),
+      loads({ LONGHAUL_OTLP_ENDPOINT: endpoint }),
+    ]),
+  ).toEqual(['false', 'true', 'true']);
 });
 
 test('a batch from the outside: status, results before and after its end, cancel', async () => {

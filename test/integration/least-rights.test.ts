@@ -1,6 +1,6 @@
 /**
  * A batch from submit to results whose producer, ranks and aggregator have the rights of infra/policies and no others,
- * and reach a Redis Cluster of three nodes over TLS.
+ * and reach a Redis Cluster of three nodes over TLS. Their logs and traces are looked at too.
  */
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -17,6 +17,7 @@ import { ObjectStore } from '../../src/platform/object-store.js';
 import { Bench, until } from '../chaos/cohort-support.js';
 import { writeRandomModel } from '../chaos/random-model.js';
 import { watch } from '../support/leaks.js';
+import { OtlpCollector } from '../support/otlp-collector.js';
 import { startRedisCluster, type RedisCluster } from '../support/redis-cluster.js';
 import { endProcess, startS3, tempDir, trackLeaks, type S3Service } from '../support/services.js';
 
@@ -31,6 +32,7 @@ const keys = new Map(
 let folder: string;
 let redis: RedisCluster;
 let s3: S3Service;
+let collector: OtlpCollector;
 const stores: ObjectStore[] = [];
 
 beforeAll(async () => {
@@ -41,6 +43,7 @@ beforeAll(async () => {
   }));
   // The policies name the bucket.
   [redis, s3] = await Promise.all([startRedisCluster(folder), startS3({ bucket: 'longhaul', limited })]);
+  collector = await new OtlpCollector().start();
   const lines = readFileSync(resolve('infra/policies/redis.acl'), 'utf8').trim().split('\n');
   await onEachNode(async (administrator) => {
     for (const line of lines) {
@@ -54,7 +57,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   for (const store of stores) store.close();
-  await Promise.all([redis.stop(), s3.stop()]);
+  await Promise.all([redis.stop(), s3.stop(), collector.stop()]);
   rmSync(folder, { recursive: true, force: true });
 });
 trackLeaks();
@@ -93,6 +96,8 @@ const settingsOf = (role: Role) => ({
   s3SecretAccessKey: keyOf(role).secretAccessKey,
 });
 
+const tracesOf = () => ({ otlpEndpoint: collector.url, otlpHeaders: 'x-tenant=a%20b' });
+
 function storeOf(role: Role): ObjectStore {
   const config = loadConfig({ flags: settingsOf(role), environment: {}, directory: '/nonexistent' });
   const store = new ObjectStore(config);
@@ -101,13 +106,14 @@ function storeOf(role: Role): ObjectStore {
 }
 
 test(
-  'each role does its work and needs no more rights; no log has a document’s text',
+  'each role does its work and needs no more rights; one trace tells of it; no log or trace has a document’s text',
   { timeout: 150_000 },
   async () => {
     const modelDir = writeRandomModel(join(folder, 'model'), 4);
     const start = (role: Role, ...args: string[]) => {
       const settings = { profile: 'fast', logLevel: 'info', modelDir, ranks: 2 } as const;
-      const environment = toEnvironment({ ...settings, ...settingsOf(role) });
+      const told = ['submit', 'aggregator'].includes(args[0] ?? '') ? tracesOf() : {};
+      const environment = toEnvironment({ ...settings, ...settingsOf(role), ...told });
       return watch(
         spawn(process.execPath, [resolve('bin/longhaul.js'), ...args], {
           stdio: ['ignore', 'pipe', 'pipe'],
@@ -140,7 +146,7 @@ test(
     });
     const aggregator = start('aggregator', 'aggregator');
     aggregator.stderr?.on('data', (text: Buffer) => logs.push(text.toString()));
-    const cohort = bench.cohort(2, 'limited', settingsOf('rank'));
+    const cohort = bench.cohort(2, 'limited', { ...settingsOf('rank'), ...tracesOf() });
     try {
       const { id } = JSON.parse(
         await command('submit', file, '--ranks', '2', '--method', 'full', '--json'),
@@ -151,6 +157,7 @@ test(
         },
       );
       logs.push(cohort.log());
+      await checkTrace(id);
       await command('results', id, '--out', join(folder, 'results'));
       expect(readFileSync(join(folder, 'results', 'output.jsonl'), 'utf8')).toContain('"custom_id":"one"');
 
@@ -191,12 +198,56 @@ test(
       // The ranks log everything here.
       expect(logs.join('')).toContain('finished');
       expect(logs.join('')).not.toContain('Zanzibar');
+      expect(collector.bodies.join('')).not.toContain('Zanzibar');
     } finally {
       await endProcess(aggregator);
       await bench.close();
     }
   },
 );
+
+/** One trace from the submit to the files of the batch, each step below the one that led to it. */
+async function checkTrace(id: string): Promise<void> {
+  await until('the end of the trace', 10_000, () =>
+    Promise.resolve(
+      collector.named('finalise').some(({ attributes }) => attributes['longhaul.batch.id'] === id),
+    ),
+  );
+  const [submit] = collector.named('submit');
+  expect(submit).toMatchObject({ service: 'longhaul-submit', parent: undefined });
+  const own = collector.spans.filter(({ trace }) => trace === submit?.trace);
+  const byId = new Map(own.map((span) => [span.id, span]));
+  const pathOf = (span: (typeof own)[number] | undefined): string[] =>
+    span === undefined
+      ? []
+      : [...pathOf(byId.get(span.parent ?? '')), `${span.service.slice(9)} ${span.name}`];
+  const paths = own.map((span) => pathOf(span).join(' > '));
+  const run = 'submit submit > submit enqueue > worker process documents';
+  const model = 'worker chat model';
+  const commit = 'submit submit > submit enqueue > aggregator process outcomes > aggregator commit';
+  expect(paths).toEqual(
+    expect.arrayContaining([
+      `${run} > worker prepare`,
+      `${run} > ${model} > worker prefill`,
+      `${run} > ${model} > worker decode`,
+      commit,
+      `${commit} > aggregator add finalise.finalise > aggregator process finalise > aggregator finalise`,
+    ]),
+  );
+  const named = (name: string) => own.filter((span) => span.name === name);
+  expect(named('prefill').map(({ attributes }) => attributes['longhaul.rank'])).toEqual([0, 1]);
+  expect(named('chat model')[0]?.attributes).toMatchObject({
+    'gen_ai.operation.name': 'chat',
+    'gen_ai.provider.name': 'longhaul',
+    'gen_ai.request.model': 'model',
+    'gen_ai.usage.output_tokens': expect.any(Number) as number,
+    'longhaul.ranks': 2,
+    'longhaul.method': 'full',
+  });
+  expect(collector.headers[0]).toMatchObject({ 'content-type': 'application/json', 'x-tenant': 'a b' });
+  // What BullMQ does while nothing is under way is not told.
+  expect(collector.spans.filter(({ name }) => /getNextJob|[sS]talled|^close/.test(name))).toEqual([]);
+}
 
 test('no role can do what is another’s', async () => {
   const [producer, rank, aggregator, scheduler] = roles.map(storeOf) as [

@@ -29,6 +29,21 @@ describe('configuration', () => {
     expect(config).toMatchObject({ cohort: 'flag', ranks: 5, threads: 4, s3Bucket: 'local-bucket', rank: 0 });
   });
 
+  it('takes OpenTelemetry’s own variables, after ours', () => {
+    const standard = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'http://standard:4318',
+      OTEL_EXPORTER_OTLP_HEADERS: 'a=1,b=x%20y',
+      OTEL_SERVICE_NAME: 'mine',
+      OTEL_TRACES_SAMPLER_ARG: '0.25',
+      OTEL_SOMETHING_ELSE: 'ignored',
+    };
+    const read = { otlpHeaders: 'a=1,b=x%20y', otlpService: 'mine', otlpShare: 0.25 };
+    expect(load({}, standard)).toMatchObject({ otlpEndpoint: 'http://standard:4318', ...read });
+    const ours = { ...standard, LONGHAUL_OTLP_ENDPOINT: 'http://ours:4318' };
+    expect(load({}, ours)).toMatchObject({ otlpEndpoint: 'http://ours:4318', ...read });
+    expect(() => load({}, { OTEL_EXPORTER_OTLP_HEADERS: 'hunter2' })).toThrow(/otlpHeaders = \(secret\)/);
+  });
+
   it('names setting, value and source of what it refuses', () => {
     expect(() => load({}, { LONGHAUL_THREADS: 'many' })).toThrow(/threads = "many" \(from the environment\)/);
     expect(() => load({ redisUrl: 'http://x' })).toThrow(
