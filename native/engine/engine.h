@@ -68,6 +68,11 @@ struct Progress {
   int64_t done, total;  // layers in prefill, tokens in decode
 };
 
+/// Bytes of passing blocks that a rank sent to the others and received from them.
+struct PassedBytes {
+  uint64_t sent = 0, received = 0;
+};
+
 /// What a caller can do to a call in progress.
 struct Control {
   /// Cooperative stop. Only rank 0's flag counts: it travels in the next collective, so that all
@@ -76,6 +81,7 @@ struct Control {
   std::function<void(const Progress&)> progress;                 // called on the engine's thread
   std::chrono::milliseconds collective_timeout{60'000};          // for each collective
   PhaseTimes* phases = nullptr;                                  // benchmarks: prefill adds to them
+  PassedBytes* passed = nullptr;                                 // prefill adds to them
   Trace* trace = nullptr;                                        // tests: record intermediate values
 };
 

@@ -207,6 +207,12 @@ std::optional<Exchange::Pending> Prefill::share_passing() {
     at += 2 * half;
   }
   if (own.keys.rows > 0) selection_->gather(block_.kv, own);
+  if (PassedBytes* passed = control_.passed) {
+    for (size_t r = 0; r < bytes.size(); ++r) {
+      if (r == rank_) passed->sent += (bytes.size() - 1) * bytes[r];
+      else passed->received += bytes[r];
+    }
+  }
   return exchange_.start_gather(own.keys.data, received_->data(), std::move(bytes));
 }
 

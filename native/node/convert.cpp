@@ -218,9 +218,16 @@ Napi::Value to_js(Napi::Env env, const DecodeResult& result) {
   return object;
 }
 
-Napi::Value to_js(Napi::Env env, const PhaseTimes& phases) {
+Napi::Value to_js(Napi::Env env, const Prefilled& prefilled) {
   const auto object = Napi::Object::New(env);
-  for (size_t i = 0; i < phases.size(); ++i) object.Set(kPhaseNames[i], phases[i]);
+  const auto passed = Napi::Object::New(env);
+  passed.Set("sent", number(env, static_cast<double>(prefilled.passed.sent)));
+  passed.Set("received", number(env, static_cast<double>(prefilled.passed.received)));
+  object.Set("passedBytes", passed);
+  if (!prefilled.phases) return object;
+  const auto phases = Napi::Object::New(env);
+  for (size_t i = 0; i < prefilled.phases->size(); ++i) phases.Set(kPhaseNames[i], (*prefilled.phases)[i]);
+  object.Set("phases", phases);
   return object;
 }
 

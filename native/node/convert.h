@@ -25,8 +25,8 @@ Napi::Value to_js(Napi::Env env, const Capabilities& capabilities);
 Napi::Value to_js(Napi::Env env, const Model& model);
 Napi::Value to_js(Napi::Env env, const Rates& rates);
 Napi::Value to_js(Napi::Env env, const DecodeResult& result);
-/// Seconds by name.
-Napi::Value to_js(Napi::Env env, const PhaseTimes& phases);
+/// Its phases in seconds by name.
+Napi::Value to_js(Napi::Env env, const Prefilled& prefilled);
 Napi::Value to_js(Napi::Env env, const Trace& trace);
 Napi::Value to_js(Napi::Env env, const Progress& progress);
 

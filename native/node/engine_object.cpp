@@ -68,9 +68,8 @@ Napi::Value EngineObject::prefill(const Napi::CallbackInfo& info) {
   return guard(info.Env(), [&] {
     const Fields fields(info[0], "prefill");
     return submit(info.Env(), [options = prefill_options(fields)](Session& session, Call& call) mutable -> Result {
-      const auto phases = session.prefill(options, call);
-      if (!phases) return {};
-      return [phases](Napi::Env env) { return to_js(env, *phases); };
+      const Prefilled prefilled = session.prefill(options, call);
+      return [prefilled](Napi::Env env) { return to_js(env, prefilled); };
     }, &fields);
   });
 }

@@ -53,17 +53,19 @@ std::string Session::connect(const ConnectOptions& options) {
   return kind;
 }
 
-std::optional<PhaseTimes> Session::prefill(PrefillOptions& options, Call& call) {
+Prefilled Session::prefill(PrefillOptions& options, Call& call) {
   options.request.head = options.head;
   options.request.block = options.block;
   options.request.query = options.query;
   trace_ = options.trace ? std::make_shared<Trace>() : nullptr;
   call.control.trace = trace_.get();
-  std::optional<PhaseTimes> phases;
-  if (options.phases) call.control.phases = &phases.emplace(PhaseTimes{});
+  Prefilled prefilled;
+  if (options.phases) call.control.phases = &prefilled.phases.emplace(PhaseTimes{});
+  call.control.passed = &prefilled.passed;
   connected().prefill(options.request, call.control);
   call.control.phases = nullptr;
-  return phases;
+  call.control.passed = nullptr;
+  return prefilled;
 }
 
 DecodeResult Session::decode(DecodeOptions& options, Call& call) {

@@ -37,6 +37,11 @@ struct PrefillOptions {
   bool trace = false, phases = false;
 };
 
+struct Prefilled {
+  std::optional<PhaseTimes> phases;  // where options.phases asks for them
+  PassedBytes passed;
+};
+
 /// Owns what a DecodeRequest views.
 struct DecodeOptions {
   DecodeRequest request;
@@ -50,8 +55,7 @@ class Session {
   int listen(const std::string& host, int64_t port);
   /// -> the communicator's kind: solo, tcp or nccl.
   std::string connect(const ConnectOptions& options);
-  /// The seconds of each phase where options.phases asks for them.
-  std::optional<PhaseTimes> prefill(PrefillOptions& options, Call& call);
+  Prefilled prefill(PrefillOptions& options, Call& call);
   DecodeResult decode(DecodeOptions& options, Call& call);
   std::shared_ptr<const Trace> trace() const;
   void release();

@@ -1,6 +1,6 @@
 /** What a rank needs of the engine (engine/engine.ts): tests of the protocol put a fake in its place. */
 
-import type { PhaseTimes } from './engine/bindings.js';
+import type { Prefilled } from './engine/bindings.js';
 import type { RunOptions } from '../contracts/request.js';
 
 export interface LayoutRequest {
@@ -50,7 +50,7 @@ export interface EngineLike {
     /** Measures the seconds of each phase. */
     phases?: boolean;
     onProgress?: (progress: EngineProgress) => void;
-  }): Promise<PhaseTimes | undefined>;
+  }): Promise<Prefilled>;
   decode(options: {
     query: Uint32Array;
     maxNewTokens: number;

@@ -1,4 +1,4 @@
-import { phaseDuration, prefillPartDuration } from '../platform/metrics.js';
+import { passedBytes, phaseDuration, prefillPartDuration } from '../platform/metrics.js';
 import type { RunOutput } from './run-item.js';
 
 const LOSSES = new Set([
@@ -21,10 +21,12 @@ export function lossCause(code: string): string {
 /** Measures this rank's part of a run that is over. */
 export function measureRun(
   prepareSeconds: number,
-  { prefillSeconds, decodeSeconds, phases }: Pick<RunOutput, 'prefillSeconds' | 'decodeSeconds' | 'phases'>,
+  { prefillSeconds, decodeSeconds, phases, passedBytes: passed }: Omit<RunOutput, 'decoded'>,
 ): void {
   phaseDuration.observe({ phase: 'prepare' }, prepareSeconds);
   phaseDuration.observe({ phase: 'prefill' }, prefillSeconds);
   phaseDuration.observe({ phase: 'decode' }, decodeSeconds);
   for (const [part, seconds] of Object.entries(phases ?? {})) prefillPartDuration.observe({ part }, seconds);
+  passedBytes.inc({ direction: 'sent' }, passed.sent);
+  passedBytes.inc({ direction: 'received' }, passed.received);
 }

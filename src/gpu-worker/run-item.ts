@@ -1,7 +1,7 @@
 import { reach } from '../platform/test-points.js';
 import { now } from './wait.js';
 import type { EngineLike } from './engine-like.js';
-import type { PhaseTimes } from './engine/bindings.js';
+import type { PhaseTimes, Prefilled } from './engine/bindings.js';
 import type { PreparedItem, Question } from './prepare-item.js';
 
 export interface Decoded {
@@ -16,6 +16,8 @@ export interface RunOutput {
   decodeSeconds: number;
   /** Seconds of each phase over all prefills; null: not measured. */
   phases: PhaseTimes | null;
+  /** Of passing blocks, over all prefills. */
+  passedBytes: Prefilled['passedBytes'];
 }
 
 export interface RunContext {
@@ -41,7 +43,13 @@ export async function runItem(
   { item, block, groups }: PreparedItem,
 ): Promise<RunOutput> {
   const { engine, collectiveMs: collectiveTimeoutMs, onProgress } = context;
-  const output: RunOutput = { decoded: [], prefillSeconds: 0, decodeSeconds: 0, phases: null };
+  const output: RunOutput = {
+    decoded: [],
+    prefillSeconds: 0,
+    decodeSeconds: 0,
+    phases: null,
+    passedBytes: { sent: 0, received: 0 },
+  };
   const questions = item.requests.reduce((sum, request) => sum + request.questions.length, 0);
   const onStop = () => {
     engine.requestStop();
@@ -72,7 +80,9 @@ export async function runItem(
         }),
       );
       output.prefillSeconds += prefill.seconds;
-      output.phases = sum(output.phases, prefill.value);
+      output.phases = sum(output.phases, prefill.value.phases);
+      output.passedBytes.sent += prefill.value.passedBytes.sent;
+      output.passedBytes.received += prefill.value.passedBytes.received;
       for (const question of group.questions) {
         if (output.decoded.length > 0) reach('decode');
         onProgress?.({ phase: 'decode', done: output.decoded.length, total: questions });

@@ -36,6 +36,13 @@ export const prefillPartDuration = new Histogram({
   registers,
 });
 
+export const passedBytes = new Counter({
+  name: 'longhaul_passed_bytes_total',
+  help: 'bytes of passing blocks that this rank sent to the other ranks of its cohort, and received from them',
+  labelNames: ['direction'] as const,
+  registers,
+});
+
 export const generation = new Gauge({
   name: 'longhaul_rank_generation',
   help: 'the generation that this rank belongs to; 0: none yet',

@@ -30,7 +30,13 @@ async function lead(item: WorkItem, use: (leader: Leader, run: Run) => Promise<v
     }
   };
   const prepared: PreparedItem = { item, block: new Uint32Array(), blocks: [], groups: [] };
-  const output = { decoded: [], prefillSeconds: 0, decodeSeconds: 0, phases: null };
+  const output = {
+    decoded: [],
+    prefillSeconds: 0,
+    decodeSeconds: 0,
+    phases: null,
+    passedBytes: { sent: 0, received: 0 },
+  };
   const leader = new Leader({
     // What is waited for here is only the pauses after faults and the grace of a drain.
     config: {

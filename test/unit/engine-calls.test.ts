@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Engine, type Progress } from '../../src/gpu-worker/engine/engine.js';
+import { Engine, planLayout, type Progress } from '../../src/gpu-worker/engine/engine.js';
 import {
   connect,
   connected,
@@ -159,6 +159,34 @@ test('two ranks of one process answer alike, again and again, and report progres
 
     await Promise.all(engines.map((e) => e.release()));
     expect((await failure(engines[0]?.decode(question) ?? Promise.resolve())).message).toContain('prefill');
+  });
+});
+
+test('ranks count the bytes of passing blocks that they sent and received', async () => {
+  await withEngines(smallModel, 3, async (engines) => {
+    const query = new Uint32Array([1, 2]);
+    const request = { ranks: 3, documentTokens: 90, queryTokens: 2, anchorLength: 24, passingLength: 5 };
+    const apb = { ...request, method: 'apb' as const };
+    const { blocks, anchorDocument, passing } = planLayout(apb);
+    const prefilled = await Promise.all(
+      engines.map((engine, rank) => {
+        const { start, end } = blocks[rank] ?? { start: 0, end: 0 };
+        const block = new Uint32Array(end - start).fill(3);
+        const head = new Uint32Array(rank === 0 ? 0 : anchorDocument).fill(3);
+        return engine.prefill({ layout: apb, head, block, query });
+      }),
+    );
+    // Keys and values of 2 heads of 32 floats, in all layers but the last.
+    const row = 2 * 2 * 32 * 4 * (3 - 1);
+    const all = passing.reduce((sum, rows) => sum + rows, 0);
+    expect(passing[0]).toBe(5);
+    expect(prefilled.map(({ passedBytes }) => passedBytes)).toEqual(
+      passing.map((rows) => ({ sent: 2 * rows * row, received: (all - rows) * row })),
+    );
+    const exact = await Promise.all(engines.map((engine, rank) => engine.prefill(prefillOf(rank, 3, 90))));
+    expect(exact.map(({ passedBytes, phases }) => [passedBytes.sent, phases])).toEqual(
+      Array.from({ length: 3 }, () => [0, undefined]),
+    );
   });
 });
 

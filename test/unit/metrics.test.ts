@@ -13,6 +13,7 @@ const LABELS: Record<string, RegExp | null> = {
   result: /^(ok|refused|failed|aborted|unreached)$/,
   phase: /^(prepare|prefill|decode)$/,
   part: /^[a-z_]{1,20}$/,
+  direction: /^(sent|received)$/,
   outcome: /^(answered|failed|cancelled|expired)$/,
   gen_ai_token_type: /^(input|output)$/,
   gen_ai_operation_name: /^chat$/,
@@ -63,10 +64,21 @@ test('what is counted keeps to the values of its labels, and adds up', async () 
   );
   const dead = { end: 'failed', code: 'POISON', message: 'it ended three cohorts' } as const;
   measureEnd(dead, [{ status: 'failed', usage: null }], Date.now());
-  measureRun(0.1, { prefillSeconds: 2, decodeSeconds: 1, phases: null });
+  measureRun(0.1, {
+    prefillSeconds: 2,
+    decodeSeconds: 1,
+    phases: null,
+    passedBytes: { sent: 6, received: 2 },
+  });
   const values = await Promise.all(
-    ['tokens_total', 'requests_total', 'documents_total', 'dead_items_total'].map(async (name) =>
-      (await registry.getSingleMetric(`longhaul_${name}`)?.get())?.values.map(({ labels, value }) => [
+    [
+      'longhaul_tokens_total',
+      'longhaul_requests_total',
+      'longhaul_documents_total',
+      'longhaul_dead_items_total',
+      'longhaul_passed_bytes_total',
+    ].map(async (name) =>
+      (await registry.getSingleMetric(name)?.get())?.values.map(({ labels, value }) => [
         ...Object.values(labels as Record<string, string>),
         value,
       ]),
@@ -87,6 +99,10 @@ test('what is counted keeps to the values of its labels, and adds up', async () 
       ['failed', 1],
     ],
     [[1]],
+    [
+      ['sent', 6],
+      ['received', 2],
+    ],
   ]);
   for (const metric of await registry.getMetricsAsJSON()) {
     for (const { labels } of metric.values as { labels: Record<string, string> }[]) {

@@ -50,7 +50,8 @@ class FakeEngine implements EngineLike {
   }
   listen = () => Promise.resolve(0);
   connect = () => Promise.resolve('tcp');
-  prefill: EngineLike['prefill'] = ({ query }) => this.call(`prefill ${query.join()}`, undefined);
+  prefill: EngineLike['prefill'] = ({ query }) =>
+    this.call(`prefill ${query.join()}`, { passedBytes: { sent: 6, received: 2 } });
   decode: EngineLike['decode'] = ({ query }) =>
     this.call(`decode ${query.join()}`, { tokens: query, finish: 'length' as const });
   requestStop = () => this.pending?.();

@@ -152,6 +152,13 @@ export type Phase = 'qkv' | 'scores' | 'selection' | 'communication' | 'attentio
 /** Seconds of all layers together. Attention of ring and ulysses contains its communication. */
 export type PhaseTimes = Record<Phase, number>;
 
+export interface Prefilled {
+  /** Where `phases` asks for them. */
+  phases?: PhaseTimes;
+  /** Of passing blocks, all layers together: to the other ranks, and from them. */
+  passedBytes: { sent: number; received: number };
+}
+
 export interface DecodeOptions extends RunOptions {
   query: Uint32Array;
   maxNewTokens: number;
@@ -197,7 +204,7 @@ export interface RawEngine {
   measureRates(): Promise<Rates>;
   listen(options: { host: string; port: number }): Promise<number>;
   connect(options: ConnectOptions): Promise<string>;
-  prefill(options: PrefillOptions): Promise<PhaseTimes | undefined>;
+  prefill(options: PrefillOptions): Promise<Prefilled>;
   decode(options: DecodeOptions): Promise<Decoded>;
   trace(): Promise<Trace>;
   release(): Promise<void>;

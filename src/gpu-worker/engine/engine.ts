@@ -97,16 +97,16 @@ export class Engine {
     return this.call(options.signal, () => this.raw.connect(options));
   }
 
-  /** Runs the document and keeps this rank's part of its cache; replaces an earlier document. With `phases` it resolves with their seconds. */
-  prefill(options: bindings.PrefillOptions & Abortable): Promise<bindings.PhaseTimes | undefined> {
+  /** Runs the document and keeps this rank's part of its cache; replaces an earlier document. */
+  prefill(options: bindings.PrefillOptions & Abortable): Promise<bindings.Prefilled> {
     return this.call(options.signal, () => this.raw.prefill(options));
   }
 
   /** `prefill`, and the seconds of each phase. */
   async timedPrefill(options: bindings.PrefillOptions & Abortable): Promise<bindings.PhaseTimes> {
-    const times = await this.call(options.signal, () => this.raw.prefill({ ...options, phases: true }));
-    if (times === undefined) throw new Error('the engine measured no phases');
-    return times;
+    const { phases } = await this.prefill({ ...options, phases: true });
+    if (phases === undefined) throw new Error('the engine measured no phases');
+    return phases;
   }
 
   /** Answers one question from the document's cache, which is afterwards as it was before. */
