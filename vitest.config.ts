@@ -4,7 +4,9 @@ import { defineConfig } from 'vitest/config';
 const slow = { testTimeout: 120_000, hookTimeout: 60_000 };
 // Half a minute each: by `make chaos`, as the whole kill matrix is.
 const whole = process.env['MATRIX'] === 'whole';
-const long = whole ? [] : ['test/chaos/clock-jump.test.ts', 'test/chaos/s3-writes.test.ts'];
+const long = whole
+  ? []
+  : ['clock-jump', 'redis-clock', 's3-writes', 'sentinel'].map((name) => `test/chaos/${name}.test.ts`);
 export default defineConfig({
   test: {
     // As many files at a time as two cores can take: tests have bounds of time.

@@ -20,12 +20,15 @@ const list = z.preprocess(
 );
 
 const schema = z.strictObject({
-  /** With TLS as `rediss://user:password@host:port?ca=ca.pem&cert=cert.pem&key=key.pem`; a cluster by its nodes, `redis+cluster://a:7000,b:7000`. */
+  /**
+   * With TLS as `rediss://user:password@host:port?ca=ca.pem&cert=cert.pem&key=key.pem`; a cluster by its nodes,
+   * `redis+cluster://user:password@host:7000,host:7000`; by sentinels `redis+sentinel://user:password@host:26379,host:26379/name`.
+   */
   redisUrl: z
     .string()
     .regex(
-      /^rediss?(\+cluster)?:\/\//,
-      'must start with redis://, rediss://, redis+cluster:// or rediss+cluster://',
+      /^rediss?(\+cluster|\+sentinel)?:\/\//,
+      'must start with redis:// or rediss://, and may name a cluster, redis+cluster://, or sentinels, redis+sentinel://',
     )
     .default('redis://127.0.0.1:6379'),
   s3Endpoint: z.url().optional(),

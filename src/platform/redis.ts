@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { Redis, type RedisOptions } from 'ioredis';
 import { ConfigError, InfrastructureError } from './errors.js';
 import { hideCredentials } from './hide-credentials.js';
+import { redisOptions } from './redis-address.js';
 import { clusterNodes, infoOfAll, openCluster } from './redis-cluster.js';
 
 /**
@@ -17,32 +17,17 @@ export function createRedis(url: string, use: 'command' | 'bullmq', options: Red
   const byUse: RedisOptions =
     use === 'bullmq' ? { maxRetriesPerRequest: null } : { maxRetriesPerRequest: 3, commandTimeout: 10_000 };
   const nodes = clusterNodes(url);
-  const { address, tls } = tlsOf(nodes?.[0] ?? url);
-  const all = { ...common, ...byUse, ...(tls && { tls }), ...options };
-  const redis = nodes === undefined ? new Redis(address, all) : openCluster(nodes, all);
+  const where = redisOptions(nodes?.[0] ?? url);
+  const all = { ...common, ...byUse, ...where.options, ...options };
+  const redis =
+    nodes !== undefined
+      ? openCluster(nodes, all)
+      : where.address === undefined
+        ? new Redis(all)
+        : new Redis(where.address, all);
   // Without a listener every lost connection would be printed as an unhandled error; calls still fail.
   redis.on('error', () => undefined);
   return redis;
-}
-
-const TLS_FILES = ['ca', 'cert', 'key'] as const;
-
-/** `rediss://host?ca=...&cert=...&key=...`: the authority to trust, and a certificate to show, as files in PEM. */
-function tlsOf(url: string): { address: string; tls?: Partial<Record<(typeof TLS_FILES)[number], Buffer>> } {
-  if (!url.startsWith('rediss://')) return { address: url };
-  const address = new URL(url);
-  const tls: ReturnType<typeof tlsOf>['tls'] = {};
-  for (const name of TLS_FILES) {
-    const path = address.searchParams.get(name);
-    if (path === null) continue;
-    try {
-      tls[name] = readFileSync(path);
-    } catch (cause) {
-      throw new ConfigError(`the ${name} of redisUrl, ${path}, cannot be read; give a PEM file`, { cause });
-    }
-    address.searchParams.delete(name);
-  }
-  return { address: address.href, tls };
 }
 
 /**

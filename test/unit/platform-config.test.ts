@@ -80,6 +80,10 @@ describe('configuration', () => {
         '{"redisUrl": "http://queue?password=hunter2&db=1"}',
         /redisUrl = "http:\/\/queue\?password=\*\*\*&db=1"/,
       ],
+      [
+        '{"redisUrl": "x+sentinel://u:hunter2@a:1,b/x?sentinelPassword=hunter2"}',
+        /redisUrl = "x\+sentinel:\/\/\*\*\*@a:1,b/,
+      ],
       ['{"dashboardUrl": "ftp://user:hunter2@x"}', /dashboardUrl = "ftp:\/\/\*\*\*@x"/],
       [
         '{"settings": {"s3SecretAccessKey": "hunter2"}, "s3SecretKey": "hunter2"}',
