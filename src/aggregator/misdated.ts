@@ -1,10 +1,35 @@
+/** What a clock that jumped leaves in Redis, put right: delays that are too long, and keys that would not expire for hours. */
 import type { Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
 import type { AggregatorContext } from './context.js';
 
 /** Looked at in one pass, of each queue and end. */
 const CHUNK = 256;
 /** BullMQ's scores of delayed jobs: milliseconds in the upper bits, a counter below. */
 const SCALE = 0x1000;
+
+/** KEYS[1] lives for at most ARGV[1] ms from now on. */
+const SHORTEN = `
+if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[1]) then return redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return 0`;
+
+/**
+ * Of a key that is never given a longer life than `ms`: Redis's clock was put back since, and would let what a dead
+ * process holds stand for as long. Its holder, where it lives, renews it.
+ */
+export async function shortenLife(redis: Redis, key: string, ms: number): Promise<void> {
+  await redis.eval(SHORTEN, 1, key, ms);
+}
+
+/** Locks of jobs, and the turn of looking for stalled ones, of which there is one for all workers of a queue. */
+export async function shortenLocks({ redis, queues, config }: AggregatorContext): Promise<void> {
+  const { lock, stalled } = config.timings;
+  for (const queue of [queues.documents, queues.outcomes, queues.finalise] as Queue[]) {
+    await shortenLife(redis, queue.toKey('stalled-check'), stalled);
+    const active = await redis.lrange(queue.toKey('active'), 0, -1);
+    for (const id of active) await shortenLife(redis, `${queue.toKey(id)}:lock`, lock);
+  }
+}
 
 /**
  * Wakes delayed jobs whose time cannot be right: further ahead of Redis's clock than any pause, or so long past that

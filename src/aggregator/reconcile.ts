@@ -11,7 +11,7 @@ import { describeError, NotFoundError } from '../platform/errors.js';
 import { objectKeys, redisKeys } from '../platform/keys.js';
 import { restoredItems } from '../platform/metrics.js';
 import { isLiving, restoreLiving, type AggregatorContext } from './context.js';
-import { wakeMisdated } from './misdated.js';
+import { shortenLife, shortenLocks, wakeMisdated } from './misdated.js';
 
 const outcomeStatuses = outcome.shape.status.options;
 
@@ -84,7 +84,7 @@ async function guardedPass(context: AggregatorContext, memory: Memory, signal: A
   const key = redisKeys.reconciler();
   const token = randomUUID();
   const life = config.timings.reconcile * 3;
-  if ((await redis.set(key, token, 'PX', life, 'NX')) === null) return;
+  if ((await redis.set(key, token, 'PX', life, 'NX')) === null) return shortenLife(redis, key, life);
   try {
     await redis.setnx(redisKeys.incarnation(), token);
     memory.begin((await redis.get(redisKeys.incarnation())) ?? '');
@@ -102,6 +102,7 @@ async function reconcile(
 ): Promise<void> {
   const { redis, store, logger } = context;
   const now = await redisNow(redis);
+  await shortenLocks(context);
   await wakeMisdated(context, now);
   // Before S3 is listed: what Redis knew by then and the list lacks is gone.
   const known = await redis.zrange(redisKeys.batches(), '0', '-1');

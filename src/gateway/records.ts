@@ -93,10 +93,6 @@ export function drawId(prefix: 'batch_' | 'file-', now = Date.now()): string {
   return prefix + (LATEST - now).toString(16).padStart(12, '0') + randomBytes(10).toString('hex');
 }
 
-/** Unix milliseconds at which an id was drawn. */
-export const drawnAt = (id: string): number =>
-  LATEST - parseInt(id.replace(/^(batch_|file-)/, '').slice(0, 12), 16);
-
 export const outputFileId = (batch: string, which: 'output' | 'error'): string =>
   `${batch.replace('batch_', 'file-')}-${which}`;
 

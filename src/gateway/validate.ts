@@ -17,26 +17,20 @@ import { enqueueValidation } from './batches.js';
 import type { GatewayContext, ValidateJob } from './context.js';
 import { isOverdue } from './describe-batch.js';
 import { findFile, openFile } from './files.js';
-import {
-  batchRecord,
-  createRecord,
-  drawnAt,
-  readRecord,
-  type BatchRecord,
-  type FailureRecord,
-} from './records.js';
+import { batchRecord, createRecord, readRecord, type BatchRecord, type FailureRecord } from './records.js';
 
 type Failures = FailureRecord['errors'];
 type ValidateContext = GatewayContext & WorkerContext;
 
 /** Files that one gateway looks at at the same time: each takes a core. */
 const CONCURRENCY = 2;
-/** A promise without a record is one whose maker has died. */
+/** A promise that stays without a record for this long is one whose maker has died. */
 const ABANDONED_MS = 10 * 60_000;
 
 export function startValidation(context: ValidateContext): Worker<ValidateJob> {
+  const unmade: Unmade = new Map();
   return startWorker<ValidateJob>(context, QUEUES.validate, CONCURRENCY, async ({ data }, _token, signal) => {
-    await validate(context, data, signal);
+    await validate(context, unmade, data, signal);
   });
 }
 
@@ -61,15 +55,26 @@ export async function runReconciler({
   }
 }
 
+/** When this process first saw a promise without its record, by its monotonic clock. */
+type Unmade = Map<string, number>;
+
+function isAbandoned(unmade: Unmade, id: string): boolean {
+  const since = unmade.get(id) ?? performance.now();
+  unmade.set(id, since);
+  return performance.now() - since >= ABANDONED_MS;
+}
+
 async function validate(
   context: ValidateContext,
+  unmade: Unmade,
   { owner, id }: ValidateJob,
   signal: AbortSignal,
 ): Promise<void> {
   const { store } = context;
   const pending = gatewayKeys.pending(owner, id);
   const record = await readRecord(store, gatewayKeys.batch(owner, id), batchRecord);
-  if (record === undefined && Date.now() - drawnAt(id) < ABANDONED_MS) return;
+  if (record === undefined && !isAbandoned(unmade, id)) return;
+  unmade.delete(id);
   // With its manifest the batch is there, and the rest of its making is the aggregators' reconciler's.
   if (record !== undefined && !(await store.exists(objectKeys.manifest(id)))) {
     const errors = await submitFile(context, owner, record, signal);

@@ -92,13 +92,20 @@ export class Rendezvous {
     return { generation, announcement: announced };
   }
 
-  /** A leader that was killed leaves a heartbeat for as long as it takes to expire. */
+  /**
+   * A leader that was killed leaves a heartbeat for as long as it takes to expire: by this rank's clock as well, for Redis
+   * whose own clock was put back keeps it for hours.
+   */
   private async waitForPredecessor(signal: AbortSignal): Promise<void> {
     const { redis, cohort, timings } = this.options;
     const end = now() + 3 * timings.heartbeatExpiry;
+    let seen: { beat: string; since: number } | undefined;
     for (;;) {
       const current = await redis.get(this.keys.current);
-      if (current === null || !(await redis.exists(this.keys.heartbeat(current, 0)))) return;
+      const beat = current === null ? null : await redis.get(this.keys.heartbeat(current, 0));
+      if (beat === null) return;
+      if (beat !== seen?.beat) seen = { beat, since: now() };
+      if (now() - seen.since > timings.heartbeatExpiry) return;
       if (now() > end) {
         throw new ConfigError(
           `cohort ${cohort} has a living leader (generation ${current}); stop it, or name another with --cohort`,

@@ -60,7 +60,7 @@ export interface RedisService {
 }
 
 export async function startRedis(
-  options: { dir?: string; port?: number; more?: string[] } = {},
+  options: { dir?: string; port?: number; more?: string[]; environment?: Record<string, string> } = {},
 ): Promise<RedisService> {
   const command = await findRedisServer();
   const dir = options.dir ?? (await tempDir('longhaul-redis-'));
@@ -68,6 +68,7 @@ export async function startRedis(
     const child = watch(
       spawn(command, [...redisArguments({ port, dir }), ...(options.more ?? [])], {
         stdio: ['ignore', 'pipe', 'inherit'],
+        env: { ...process.env, ...options.environment },
       }),
     );
     child.stdout?.pipe(createWriteStream(join(dir, 'redis.log'), { flags: 'a' }));
