@@ -52,7 +52,8 @@ const examples: Readonly<Record<string, string>> = {
   'longhaul bench cpu': 'longhaul bench cpu --methods full,apb --ranks 1,2 --tokens 4096,8192',
   'longhaul eval': 'longhaul eval ruler --out report --tokens 2048 --documents 8',
   'longhaul eval ruler':
-    'longhaul eval ruler --out report --tasks niah_single_1,vt --methods full,apb,apb:passing=0',
+    'longhaul eval ruler --local --out report --tasks niah_single_1,vt --methods full,apb,apb:passing=0,apb:ranks=8',
+  'longhaul eval questions': 'longhaul eval questions --local --out report --counts 1,4,16',
   'longhaul eval file': 'longhaul eval file questions.jsonl --out report --measure f1',
   'longhaul heads': 'longhaul heads convert heads.bin retaining_heads.safetensors',
   'longhaul heads convert': 'longhaul heads convert heads.bin retaining_heads.safetensors',

@@ -61,9 +61,8 @@ export async function readOwnFile(file: string, measure: Measure): Promise<Asked
       ...request,
       document: beside(file, request.document),
       questions: [question],
-      group: 'file',
+      group: 'all requests',
       task,
-      length: null,
       measure: request.measure ?? measure,
       expected: [[expected].flat()],
     });

@@ -1,5 +1,5 @@
 /** Accuracy against seconds of prefill, as an SVG file for pages of any colour. */
-import { describe, summary, type Scored, type Seconds } from './report.js';
+import { byGroup, summary, type Scored, type Seconds } from './report.js';
 import type { EvalRequest } from './requests.js';
 
 const PANEL = { width: 300, height: 200, left: 46, top: 34, right: 14, bottom: 44 };
@@ -7,21 +7,20 @@ const KEY_LINE = 18;
 /** Told apart by people who do not see all colours, on light and on dark (Okabe and Ito, 2008). */
 const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c6bb1', '#7f7f7f'];
 
-/** One panel a length, one mark a variant: the mean score with its 95% interval over the mean time. */
+/** One panel a group of requests, one mark a variant: the mean score with its 95% interval over the mean time. */
 export function plot(requests: readonly EvalRequest[], scored: readonly Scored[], seconds: Seconds): string {
-  const lengths = [...new Set(requests.map(({ length }) => length))];
+  const groups = byGroup(requests);
   const width = PANEL.left + PANEL.width + PANEL.right;
   const height = PANEL.top + PANEL.height + PANEL.bottom;
-  const panels = lengths.map((length, i) => {
-    const own = requests.filter((each) => each.length === length);
-    return `<g transform="translate(${i * width} 0)">${panel(length, own, scored, seconds)}</g>`;
-  });
+  const panels = groups.map(
+    ({ name, own }, i) => `<g transform="translate(${i * width} 0)">${panel(name, own, scored, seconds)}</g>`,
+  );
   const key = scored.map(
     ({ variant }, i) =>
       mark(i, PANEL.left + 6, height + i * KEY_LINE) +
       `<text x="${PANEL.left + 18}" y="${height + i * KEY_LINE + 4}">${escaped(variant)}</text>`,
   );
-  const size = { width: Math.max(1, lengths.length) * width, height: height + scored.length * KEY_LINE };
+  const size = { width: Math.max(1, groups.length) * width, height: height + scored.length * KEY_LINE };
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.width} ${size.height}" width="${size.width}" height="${size.height}" role="img">`,
     `<title>Accuracy against seconds of ${seconds}</title>`,
@@ -38,7 +37,7 @@ export function plot(requests: readonly EvalRequest[], scored: readonly Scored[]
 }
 
 function panel(
-  length: number | null,
+  name: string,
   requests: readonly EvalRequest[],
   scored: readonly Scored[],
   kind: Seconds,
@@ -52,7 +51,7 @@ function panel(
   const x = (seconds: number) => fixed(left + (seconds / last) * width);
   const y = (share: number) => fixed(top + (1 - share) * height);
   return [
-    `<text x="${left}" y="16">${describe(length, requests)}</text>`,
+    `<text x="${left}" y="16">${escaped(name)}</text>`,
     ...[0, 0.25, 0.5, 0.75, 1].map(
       (share) =>
         `<line class="grid" x1="${left}" x2="${left + width}" y1="${y(share)}" y2="${y(share)}"/>` +

@@ -14,24 +14,24 @@ export interface Scored {
 /** What a document's seconds are: of its prefills, or of the answers as well. */
 export type Seconds = 'prefill' | 'prefill and decode';
 
-/** A table for each length: scores in percent with 95% intervals, seconds, and how they differ from full attention's. */
+/** A table for each group of requests: scores in percent with 95% intervals, seconds, and how they differ from full attention's. */
 export function markdown(
   requests: readonly EvalRequest[],
   scored: readonly Scored[],
   seconds: Seconds,
 ): string {
-  const lengths = [...new Set(requests.map(({ length }) => length))];
-  const parts = lengths.map((length) => {
-    const own = requests.filter((request) => request.length === length);
-    return [`**${describe(length, own)}**`, '', ...table(own, scored, seconds), ''];
-  });
-  const all = lengths.length < 2 ? [] : ['**All lengths**', '', ...table(requests, scored, seconds), ''];
+  const groups = byGroup(requests);
+  const parts = groups.map(({ name, own }) => [`**${name}**`, '', ...table(own, scored, seconds), '']);
+  const all = groups.length < 2 ? [] : ['**All**', '', ...table(requests, scored, seconds), ''];
   return [...parts.flat(), ...all].join('\n');
 }
 
-/** Names a table or a panel. */
-export function describe(length: number | null, requests: readonly EvalRequest[]): string {
-  return length === null ? `${requests.length} requests` : `${length} tokens, n = ${requests.length}`;
+/** Requests that are shown together, with a name for a table or a panel. */
+export function byGroup(requests: readonly EvalRequest[]): { name: string; own: EvalRequest[] }[] {
+  return [...new Set(requests.map(({ group }) => group))].map((group) => {
+    const own = requests.filter((request) => request.group === group);
+    return { name: `${group}, n = ${own.length}`, own };
+  });
 }
 
 /** Of one variant over these requests; seconds are null where nothing was answered. */

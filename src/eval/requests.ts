@@ -11,11 +11,9 @@ import { score, type Measure } from './scoring.js';
 /** What is kept of a request to score its answers. */
 export interface EvalRequest {
   custom_id: string;
-  /** Requests of a group are one batch for each method: l_a and l_p follow the longest document of a batch. */
+  /** Names a table of the report. Its requests are one batch for each method: l_a and l_p follow a batch's longest document. */
   group: string;
   task: string;
-  /** Tokens, where documents are made to a length. */
-  length: number | null;
   measure: Measure;
   /** What is expected of each question's answer. */
   expected: string[][];

@@ -80,9 +80,8 @@ test('all variants: what was named as well stays what the person named', () => {
 
 const request = (i: number): EvalRequest => ({
   custom_id: String(i),
-  group: 'g',
+  group: i < 4 ? '2048 tokens' : '8192 tokens',
   task: 't',
-  length: i < 4 ? 2048 : 8192,
   measure: 'all',
   expected: [['x']],
 });
@@ -104,7 +103,7 @@ const all = [
 test('the report pairs each method with full on the same documents', () => {
   const text = markdown(requests, all, 'prefill');
   const lengths = text.split('**').filter((_, i) => i % 2 === 1);
-  expect(lengths).toEqual(['2048 tokens, n = 4', '8192 tokens, n = 4', 'All lengths']);
+  expect(lengths).toEqual(['2048 tokens, n = 4', '8192 tokens, n = 4', 'All']);
   expect(text).toContain('| full | 4.00 |  |  |  | 100 [51, 100] |');
   expect(text).toMatch(/\| apb:a<b \| 1.00 \| -50 \[-88, -13\] \| 0, 4 \| 0\.13 \| 50 \[/);
   expect(text).toContain('| ring | 4.00 | none differs | 0, 0 | 1 | 100 [');

@@ -24,8 +24,13 @@ export async function makeDocument(
   sources: Sources,
   count: (text: string) => Promise<number>,
 ): Promise<MadeDocument> {
-  const state = createHash('sha256').update(`${seed}/${task}/${length}/${index}`).digest().readInt32LE();
-  const sample = TASKS[task].generate(new Random(state), sources, length);
+  const random = new Random(seedOf(`${seed}/${task}/${length}/${index}`));
+  const sample = TASKS[task].generate(random, sources, length);
   const { text, tokens } = await fit(sample, length, count);
   return { task, length, tokens, text, question: sample.question, expected: sample.expected };
+}
+
+/** Of a document by its name. */
+export function seedOf(name: string): number {
+  return createHash('sha256').update(name).digest().readInt32LE();
 }

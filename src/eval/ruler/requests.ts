@@ -25,9 +25,8 @@ export async function* rulerRequests(
         const made = await makeDocument({ seed, task, length, index }, sources, count);
         yield {
           custom_id: `${task}-${length}-${index}`,
-          group: String(length),
+          group: `${length} tokens`,
           task,
-          length,
           measure: TASKS[task].measure,
           expected: [made.expected],
           document: made.text,

@@ -1,0 +1,124 @@
+/** Evaluations whose documents are made, to any length. */
+import { join } from 'node:path';
+import { Command, Option, InvalidArgumentError } from 'commander';
+import type { AskedRequest } from '../eval/requests.js';
+import { rulerRequests } from '../eval/ruler/requests.js';
+import { readSources } from '../eval/ruler/sources.js';
+import { TASK_NAMES, type TaskName } from '../eval/ruler/tasks.js';
+import { MOST_QUESTIONS, questionRequests } from '../eval/several-questions.js';
+import { packageRoot } from '../local/layout.js';
+import { ConfigError } from '../platform/errors.js';
+import { loadTokenizer } from '../text/tokenizer.js';
+import { evalConfig, evaluate, runOptions } from './eval-options.js';
+import type { Evaluation, RunFlags } from './eval-run.js';
+import { wholeNumber } from './numbers.js';
+
+interface MadeFlags extends RunFlags {
+  tokens: number[];
+  documents: number[];
+  seed: number;
+  essay: string;
+}
+
+interface RulerFlags extends MadeFlags {
+  tasks: TaskName[];
+  squad?: string;
+  hotpot?: string;
+}
+
+const numbers = (text: string): number[] => text.split(',').map(wholeNumber);
+
+const tasks = (text: string): TaskName[] =>
+  text.split(',').map((name) => {
+    const known = TASK_NAMES.find((task) => task === name);
+    if (!known) throw new InvalidArgumentError(`'${name}' is none of ${TASK_NAMES.join(', ')}`);
+    return known;
+  });
+
+const counts = (text: string): number[] =>
+  numbers(text).map((count) => {
+    if (count >= 1 && count <= MOST_QUESTIONS) return count;
+    throw new InvalidArgumentError(`${count} is not from 1 to ${MOST_QUESTIONS}`);
+  });
+
+/** `longhaul eval ruler` */
+export function rulerCommand(): Command {
+  const command = new Command('ruler')
+    .description(
+      "RULER's tasks as one batch per method and length, over the same documents; run again, it goes on",
+    )
+    .option('--tasks <names>', TASK_NAMES.join(', '), tasks, TASK_NAMES)
+    .option('--squad <file>', "questions of qa_1 in SQuAD's layout (default: a small set of our own)")
+    .option('--hotpot <file>', "questions of qa_2 in HotpotQA's layout (default: likewise)");
+  return madeOptions(runOptions(command)).action(async (flags: RulerFlags, own: Command) => {
+    const sources = await readSources(flags.essay, flags);
+    const plan = { tasks: flags.tasks, lengths: lengthsOf(flags), seed: flags.seed };
+    const asked = (count: Count) => rulerRequests(plan, sources, count);
+    await withCount(flags, own, asked, { about: { plan }, seconds: 'prefill' });
+  });
+}
+
+/** `longhaul eval questions` */
+export function questionsCommand(): Command {
+  const command = new Command('questions')
+    .description(
+      'several questions on one document: which of them its anchor should carry; run again, it goes on',
+    )
+    .option('--counts <n,...>', 'questions at once, on the same documents', counts, [1, 4, 16]);
+  const methods = 'full,apb:query=all,apb:query=one,apb:query=none';
+  return madeOptions(runOptions(command, methods)).action(async (flags: QuestionFlags, own: Command) => {
+    const sources = await readSources(flags.essay);
+    const plan = { counts: flags.counts, lengths: lengthsOf(flags), seed: flags.seed };
+    const asked = (count: Count) => questionRequests(plan, sources, count);
+    await withCount(flags, own, asked, { about: { plan }, seconds: 'prefill and decode' });
+  });
+}
+
+interface QuestionFlags extends MadeFlags {
+  counts: number[];
+}
+
+function madeOptions(command: Command): Command {
+  return command
+    .option('--tokens <n,...>', "lengths of documents by the model's tokenizer", numbers, [4096])
+    .option(
+      '--documents <n,...>',
+      'of each length and task: one number, or one for each length',
+      numbers,
+      [8],
+    )
+    .option('--seed <n>', 'other documents', wholeNumber, 1)
+    .addOption(
+      new Option('--essay <file>', 'prose for filler').default(
+        join(packageRoot, 'demo/texts/moby-dick.txt'),
+        'Moby-Dick',
+      ),
+    );
+}
+
+function lengthsOf({ tokens, documents }: MadeFlags): { length: number; documents: number }[] {
+  if (documents.length > 1 && documents.length !== tokens.length) {
+    throw new ConfigError(
+      `--documents has ${documents.length} numbers and --tokens ${tokens.length}; give one, or one for each length`,
+    );
+  }
+  return tokens.map((length, i) => ({ length, documents: documents[i] ?? documents[0] ?? 0 }));
+}
+
+type Count = (text: string) => Promise<number>;
+
+/** With the loaded model's tokenizer, by which the documents get their lengths. */
+async function withCount(
+  flags: MadeFlags,
+  command: Command,
+  asked: (count: Count) => AsyncGenerator<AskedRequest>,
+  rest: Omit<Evaluation, 'asked'>,
+): Promise<void> {
+  const tokenizer = await loadTokenizer(evalConfig(flags, command).modelDir);
+  try {
+    const count: Count = async (text) => (await tokenizer.encodeDocument(text)).length;
+    await evaluate(flags, { asked: asked(count), ...rest }, command);
+  } finally {
+    await tokenizer.close();
+  }
+}

@@ -1,0 +1,38 @@
+/** What every evaluation takes, and how it is run. */
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { parseVariants } from '../eval/variants.js';
+import { packageRoot } from '../local/layout.js';
+import type { Config } from '../platform/config.js';
+import { configOf } from './context.js';
+import { runEvaluation, type Evaluation, type RunFlags } from './eval-run.js';
+import { configuredSystem, ownSystem } from './eval-system.js';
+import { wholeNumber } from './numbers.js';
+
+export function runOptions(command: Command, methods = 'full,apb'): Command {
+  return command
+    .requiredOption('--out <dir>', 'requests, results and report.md, report.svg, report.json')
+    .option(
+      '--methods <names>',
+      'all, or like full,ring:layout=contiguous,star:anchor=256,apb,apb:query=none,apb:passing=0,apb:select=random,apb:anchor=50%,apb:blocks=balanced,apb:ranks=8',
+      parseVariants,
+      parseVariants(methods),
+    )
+    .option('--ranks <n>', "ranks that share a document (default: the configuration's)", wholeNumber)
+    .option('--model-dir <dir>', "model (default: the configuration's, with --local the demo model)")
+    .option('--local', 'in a system of its own below --out, with a cohort of each number of ranks in turn')
+    .option('--json', 'print report.json instead of the table');
+}
+
+export function evalConfig({ local, modelDir }: RunFlags, command: Command): Config {
+  const config = configOf(command);
+  return local === true && modelDir === undefined
+    ? { ...config, modelDir: join(packageRoot, 'models/demo') }
+    : config;
+}
+
+export function evaluate(flags: RunFlags, evaluation: Evaluation, command: Command): Promise<void> {
+  const config = evalConfig(flags, command);
+  const serve = flags.local === true ? ownSystem(flags.out, config) : configuredSystem(config);
+  return runEvaluation(flags, evaluation, config, serve);
+}
