@@ -7,6 +7,7 @@ import { reach } from '../platform/test-points.js';
 import { jobTelemetry, traced } from '../platform/tracing.js';
 import { chunks } from './concurrency.js';
 import type { Queues } from './queues.js';
+import { takeTurns } from './turns.js';
 
 /** Flows per MULTI: 500 scripts of about 0.1 ms keep Redis from answering others for some 50 ms. */
 const CHUNK = 250;
@@ -22,7 +23,7 @@ const childOptions: JobsOptions = { ...common, removeOnComplete: false, continue
 const parentOptions: JobsOptions = { ...common, removeOnComplete: true };
 
 /** What a work item's jobs take from its batch. */
-export type EnqueuedBatch = Pick<ManifestHeader, 'batch_id' | 'priority'>;
+export type EnqueuedBatch = Pick<ManifestHeader, 'batch_id' | 'priority' | 'tenant'>;
 
 /** BullMQ runs 1 first, and jobs of priority 0 before all others: so every job gets one, and ours never is 0. */
 const bullPriority = (priority = 0): number => 101 - priority;
@@ -61,6 +62,9 @@ export async function enqueueItems(
   items: readonly number[],
   signal?: AbortSignal,
 ): Promise<void> {
+  const { batch_id, tenant } = batch;
+  const priority = bullPriority(batch.priority);
+  let after = 0;
   for (const chunk of chunks(items, CHUNK)) {
     signal?.throwIfAborted();
     const told = { 'longhaul.batch.id': batch.batch_id, 'messaging.batch.message_count': chunk.length };
@@ -69,6 +73,8 @@ export async function enqueueItems(
       const carried = jobTelemetry();
       await queues.flows.addBulk(chunk.map((item) => flow(batch, item, carried)));
     });
+    const jobs = chunk.map((item) => jobIds.document(batch_id, item));
+    after = await takeTurns(queues.redis, QUEUES.documents, jobs, { priority, tenant, after });
     reach('enqueued');
   }
 }

@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
 import { QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
+import { PER_PRIORITY } from './turns.js';
 import { countUncommitted } from './uncommitted.js';
 
 export interface QueueState {
@@ -17,10 +18,10 @@ export interface QueueState {
 
 const documents = `${QUEUE_PREFIX}:${QUEUES.documents}`;
 
-/** BullMQ's score of a waiting job is its priority times this, plus a counter. */
-const PER_PRIORITY = 0x100000000;
 /** Priorities looked at; batches have 201 to choose from. */
 const MAX_PRIORITIES = 201;
+/** Jobs looked at in each. */
+const MAX_BATCHES = 20;
 
 /** Depth and age of the queue of documents. */
 export async function readQueue(redis: Redis): Promise<QueueState> {
@@ -35,23 +36,25 @@ export async function readQueue(redis: Redis): Promise<QueueState> {
   return { waiting: wait + prioritized, active, delayed, uncommitted, oldest_queued_at: oldest };
 }
 
-/** Within a priority the first is the oldest, so one job of each priority is looked at. */
+/** Within a priority batches take turns, so the oldest is among the first of them: as many batches as are looked at. */
 async function oldestQueued(redis: Redis): Promise<number | null> {
   const heads: string[] = await redis.lrange(`${documents}:wait`, -1, -1);
   let from = '-inf';
   for (let looked = 0; looked < MAX_PRIORITIES; looked++) {
-    const [id, score] = await redis.zrangebyscore(
+    const found = await redis.zrangebyscore(
       `${documents}:prioritized`,
       from,
       '+inf',
       'WITHSCORES',
       'LIMIT',
       0,
-      1,
+      MAX_BATCHES,
     );
-    if (id === undefined) break;
-    heads.push(id);
-    from = String((Math.floor(Number(score) / PER_PRIORITY) + 1) * PER_PRIORITY);
+    const score = found[1];
+    if (score === undefined) break;
+    const next = (Math.floor(Number(score) / PER_PRIORITY) + 1) * PER_PRIORITY;
+    for (let i = 0; i < found.length; i += 2) if (Number(found[i + 1]) < next) heads.push(found[i] ?? '');
+    from = String(next);
   }
   const times = await Promise.all(heads.map((id) => redis.hget(`${documents}:${id}`, 'timestamp')));
   const known = times.flatMap((time) => (time === null ? [] : Number(time)));

@@ -17,6 +17,8 @@ export interface Queues {
   outcomes: Queue<ItemJob>;
   finalise: Queue<FinaliseJob>;
   flows: FlowProducer;
+  /** What they are opened over. */
+  redis: Redis;
 }
 
 /**
@@ -35,6 +37,7 @@ export async function withQueues<T>(redis: Redis, use: (queues: Queues) => Promi
     outcomes: new Queue(QUEUES.outcomes, queueOptions(redis)),
     finalise: new Queue(QUEUES.finalise, queueOptions(redis)),
     flows: new FlowProducer({ connection: redis, prefix: QUEUE_PREFIX }),
+    redis,
   };
   const all = [queues.documents, queues.outcomes, queues.finalise, queues.flows];
   // Failed calls reject by themselves; an `error` event without a listener would end the process.

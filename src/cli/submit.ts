@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { downloadResults } from '../batch/results.js';
 import type { BatchDeps } from '../batch/queues.js';
+import { TENANT } from '../contracts/manifest.js';
 import { ANCHOR_QUERIES, BLOCKS, METHODS, RING_LAYOUTS, SELECTS } from '../contracts/request.js';
 import { checkRedis } from '../platform/redis.js';
 import type { ChosenOptions } from '../producer/run-options.js';
@@ -21,6 +22,7 @@ interface Flags extends Omit<ChosenOptions, 'ranks'> {
   new?: boolean;
   window?: number;
   priority?: number;
+  tenant?: string;
   idempotencyKey?: string;
   allowTooLong?: boolean;
   json?: boolean;
@@ -69,6 +71,11 @@ export function submitCommand(): Command {
     .option('--window <time>', 'end what still waits after this long as expired: 90m, 24h, 7d', parseWindow)
     .option('--priority <n>', '-100 to 100, higher runs first (default: 0)', wholePriority)
     .option(
+      '--tenant <name>',
+      'whose it is: batches of one tenant share its turns at cohorts (default: each batch has its own)',
+      parseTenant,
+    )
+    .option(
       '--idempotency-key <key>',
       'the same key with the same content is one batch, also with --new; with other content it is an error',
       parseKey,
@@ -106,6 +113,7 @@ async function runSubmit(
     isNew: flags.new,
     windowSeconds: flags.window,
     priority: flags.priority,
+    tenant: flags.tenant,
     idempotencyKey: flags.idempotencyKey,
     allowTooLong: flags.allowTooLong,
     // A bad file is told as such also where Redis is away.
@@ -191,6 +199,13 @@ function describeSubmitted({ id, created, options, totals, documentTokens }: Sub
 function print(flags: Flags, value: object, text: string): void {
   if (flags.json === true) printJson(value);
   else printLine(text);
+}
+
+function parseTenant(text: string): string {
+  if (TENANT.test(text)) return text;
+  throw new InvalidArgumentError(
+    'must be 1 to 64 letters, digits, - and _, and begin with a letter or digit',
+  );
 }
 
 function parseKey(text: string): string {

@@ -8,6 +8,9 @@ export const digest = z.string().regex(/^[0-9a-f]{64}$/);
 export const modelDigests = z.strictObject({ model: digest, tokenizer: digest, heads: digest.nullable() });
 export type ModelDigests = z.infer<typeof modelDigests>;
 
+/** As the gateway names the owners of its keys. */
+export const TENANT = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
+
 /** Line 1 of `manifest.jsonl`. */
 export const manifestHeader = z.strictObject({
   format: z.literal('longhaul-manifest/1'),
@@ -24,6 +27,8 @@ export const manifestHeader = z.strictObject({
   retry_of: z.string().nullable(),
   /** -100 to 100, higher runs first; absent: 0. */
   priority: z.int().min(-100).max(100).optional(),
+  /** Whose it is: batches of one tenant share its turns; absent: the batch takes turns of its own. */
+  tenant: z.string().regex(TENANT).optional(),
 });
 export type ManifestHeader = z.infer<typeof manifestHeader>;
 

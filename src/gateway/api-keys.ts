@@ -5,13 +5,13 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { unixNow } from '../batch/flags.js';
+import { TENANT } from '../contracts/manifest.js';
 import { ConfigError, NotFoundError } from '../platform/errors.js';
 import { gatewayKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { createRecord, readRecord, sha256 } from './records.js';
 
 const FRESH_MS = 2_000;
-const OWNER = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 
 const limits = z.strictObject({
   requests_per_minute: z.int().min(1),
@@ -30,7 +30,7 @@ export const DEFAULT_LIMITS: Limits = {
 
 const keyRecord = z.strictObject({
   format: z.literal('longhaul-gateway-key/1'),
-  owner: z.string().regex(OWNER),
+  owner: z.string().regex(TENANT),
   /** Unix seconds. */
   created_at: z.int(),
   limits,
@@ -53,7 +53,7 @@ export async function addKey(
   owner: string,
   chosen: Partial<Limits>,
 ): Promise<ApiKey & { secret: string }> {
-  if (!OWNER.test(owner)) {
+  if (!TENANT.test(owner)) {
     throw new ConfigError(
       `the name ${JSON.stringify(owner)} of a key must be 1 to 64 letters, digits, - and _, and begin with a letter or digit`,
     );

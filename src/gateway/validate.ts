@@ -100,6 +100,7 @@ async function submitFile(
       file,
       id: record.id,
       expiresAt: record.expires_at,
+      tenant: owner,
       // Whoever may upload a file must not read with the gateway's eyes.
       policy: sourcePolicy({ ...config, service: true }),
       modelDir: config.modelDir,

@@ -53,6 +53,8 @@ export interface SubmitOptions {
   windowSeconds?: number;
   /** -100 to 100, higher runs first; default 0. */
   priority?: number;
+  /** Whose it is: batches of one tenant share its turns at cohorts; default: the batch takes turns of its own. */
+  tenant?: string;
   /** The same key with the same content is the same batch; with other content it is an error. */
   idempotencyKey?: string;
   /** Accepts documents that the model cannot hold; their requests end as errors. */

@@ -9,6 +9,7 @@
  *   {longhaul}:batch:<id>:outcomes               hash: ordinal -> outcome status
  *   {longhaul}:batches                           sorted set: batch id by creation time
  *   {longhaul}:item:<batch>:<index>              hash: engine_deaths, infrastructure_faults
+ *   {longhaul}:turns                             hash: the last turn given, by priority and by tenant
  *   {longhaul}:uncommitted                       answers waiting for S3, as counted by the aggregator
  *   {longhaul}:reconciler                        lock: which aggregator runs the reconciler's pass
  *   {longhaul}:cohorts                           sorted set: cohort name by when it last wrote its state
@@ -67,6 +68,7 @@ export const redisKeys = {
   batchOutcomes: (id: string) => `${QUEUE_PREFIX}:batch:${id}:outcomes`,
   batches: () => `${QUEUE_PREFIX}:batches`,
   item: (batch: string, index: number) => `${QUEUE_PREFIX}:item:${batch}:${index}`,
+  turns: () => `${QUEUE_PREFIX}:turns`,
   uncommitted: () => `${QUEUE_PREFIX}:uncommitted`,
   cohorts: () => `${QUEUE_PREFIX}:cohorts`,
   activity: (seconds: number, start: number) => `${QUEUE_PREFIX}:activity:${seconds}:${start}`,

@@ -25,6 +25,7 @@ export interface BatchFacts {
   /** Unix seconds; instead of `windowSeconds`. */
   expiresAt?: number;
   priority?: number;
+  tenant?: string;
 }
 
 /** All of a batch but its id, which may be drawn or come from elsewhere. */
@@ -38,7 +39,7 @@ export interface BatchPlan {
 export async function planBatch(
   spool: Spool,
   resolved: readonly Resolved[],
-  { file, options, digests, windowSeconds, expiresAt, priority }: BatchFacts,
+  { file, options, digests, windowSeconds, expiresAt, priority, tenant }: BatchFacts,
 ): Promise<BatchPlan> {
   const plan = planItems(
     resolved.map(({ request, document }) => ({ ...request, documentSha256: document.sha256 })),
@@ -107,6 +108,7 @@ export async function planBatch(
       totals,
       retry_of: null,
       priority,
+      tenant,
     };
     const readItem = async (index: number): Promise<WorkItem> => {
       const ordinals = plan[index] ?? [];

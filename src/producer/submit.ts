@@ -44,6 +44,8 @@ export interface SubmitInput {
   expiresAt?: number;
   /** -100 to 100, higher runs first; default 0. */
   priority?: number;
+  /** Batches of one tenant share its turns; default: the batch takes turns of its own. */
+  tenant?: string;
   /** Accepts documents that the model cannot hold; their requests end as errors. */
   allowTooLong?: boolean;
   /** Called when every line is known to be good, before anything else is opened. */
@@ -96,7 +98,7 @@ export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submi
 }
 
 async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput): Promise<Submitted> {
-  const { file, policy, modelDir, priority, windowSeconds, expiresAt, signal } = input;
+  const { file, policy, modelDir, priority, tenant, windowSeconds, expiresAt, signal } = input;
   const [model, roles] = await Promise.all([modelName(modelDir), takesRoles(modelDir)]);
   const parsed = await parseInput(file, spool, { model, roles, policy, signal });
   await input.onParsed?.();
@@ -145,7 +147,7 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
       hasRetainingHeads,
     },
   );
-  const facts = { file, options, digests, windowSeconds, expiresAt, priority };
+  const facts = { file, options, digests, windowSeconds, expiresAt, priority, tenant };
   const plan = await planBatch(spool, resolved, facts);
   const id = await chooseId(deps, input, plan.content);
   const { created, header } = await createBatchFrom(deps, plan.draft(id), {
