@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: beside-sanitize chaos clean-root demo test test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak pack-check docs help
+.PHONY: beside-sanitize chaos clean-root demo test test-hosts test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak pack-check docs help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench       benchmarks of the CPU backend and of submit"
 	@echo "make cuda        the CUDA backend (needs nvcc; no GPU)"
 	@echo "make test-gpu    kernels, cases, NCCL, then the pipeline, on a machine with two H100 or H200: TESTS=, ROUNDS=, ONE_GPU=1"
+	@echo "make test-hosts  ranks on several hosts (network namespaces; root, Linux), one of them cut off in the middle of a prefill"
 	@echo "make clean-root  infra/install.sh in a Debian 13 made for it: root, debootstrap; ROOT= keeps and reuses it"
 	@echo "make pack-check  packs, installs the tarball into an empty folder, and runs the demo there"
 	@echo "make docs        docs/cli.md, docs/errors.md, docs/api.md and docs/openapi.json, from the code"
@@ -114,6 +115,13 @@ cuda:
 test-gpu:
 	@if command -v $(or $(NVCC),nvcc) >/dev/null; then $(MAKE) --no-print-directory cuda; fi
 	@test/gpu/all.sh
+
+# Namespaces of the network stand for hosts; only root can make them.
+test-hosts:
+	@[ "$$(id -u)" = 0 ] || { echo 'make test-hosts makes network namespaces, which only root can: sudo make test-hosts'; exit 1; }
+	@command -v ip >/dev/null || { echo 'make test-hosts needs ip: apt-get install iproute2'; exit 1; }
+	@$(MAKE) --no-print-directory build
+	@npx vitest run --project hosts
 
 # By night: some minutes, and 1.5 GB without a kept ROOT.
 clean-root:

@@ -18,6 +18,15 @@ export default defineConfig({
       { test: { name: 'browser', include: ['test/browser/**/*.test.ts'], ...slow } },
       // By `make soak` alone.
       { test: { name: 'soak', include: ['test/soak/**/*.test.ts'] } },
+      // By `make test-hosts` alone: it needs root.
+      {
+        test: {
+          name: 'hosts',
+          include: ['test/hosts/**/*.test.ts'],
+          testTimeout: 300_000,
+          hookTimeout: 60_000,
+        },
+      },
       { test: { name: 'fuzz', include: ['test/fuzz/**/*.test.ts'] } },
       {
         test: {

@@ -80,11 +80,17 @@ export async function openServices(
   };
 }
 
-export interface Services {
+export interface Services extends BenchServices {
   redis: RedisService;
   s3: S3Service;
-  modelDir: string;
   close(): Promise<void>;
+}
+
+/** Where a bench finds its services. */
+export interface BenchServices {
+  redis: Pick<RedisService, 'url'>;
+  s3: Pick<S3Service, 'settings'>;
+  modelDir: string;
 }
 
 interface Seat {
@@ -218,7 +224,7 @@ export class Bench {
   private readonly cohorts: TestCohort[] = [];
   private readonly seats: Seat[] = [];
 
-  constructor(readonly services: Services) {
+  constructor(readonly services: BenchServices) {
     const flags = {
       redisUrl: services.redis.url,
       profile: 'fast',

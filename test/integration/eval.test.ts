@@ -19,7 +19,7 @@ beforeAll(async () => {
   directory = await tempDir('longhaul-eval-');
   const [redis, s3] = await Promise.all([startRedis(), startS3()]);
   const close = async () => void (await Promise.all([redis.stop(), s3.stop()]));
-  bench = new Bench({ redis, s3, modelDir, close });
+  bench = new Bench({ redis, s3, modelDir });
   const settings = { ...s3.settings, redisUrl: redis.url, modelDir, ranks: 2, profile: 'fast' };
   await writeFile(join(directory, 'config.json'), JSON.stringify(settings));
   const ended = new AbortController();

@@ -42,7 +42,7 @@ export async function startStack(): Promise<Stack> {
   ]);
   await giveRights(redis);
   const modelDir = resolve('models/demo');
-  const bench = new Bench({ redis, s3, modelDir, close: () => Promise.resolve() });
+  const bench = new Bench({ redis, s3, modelDir });
   bench.cohort(RANKS, 'main');
   const aggregator = startCommand(['aggregator'], { redisUrl: redis.url, ...s3.settings });
   const processes = [aggregator];

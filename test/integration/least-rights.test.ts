@@ -138,12 +138,7 @@ test(
       JSON.stringify({ custom_id: 'one', document: 'Zanzibar was rainy. '.repeat(50), question: 'What?' }) +
         '\n',
     );
-    const bench = new Bench({
-      redis: { ...redis.nodes[0]!, url: redis.url },
-      s3,
-      modelDir,
-      close: () => Promise.resolve(),
-    });
+    const bench = new Bench({ redis, s3, modelDir });
     const aggregator = start('aggregator', 'aggregator');
     aggregator.stderr?.on('data', (text: Buffer) => logs.push(text.toString()));
     const cohort = bench.cohort(2, 'limited', { ...settingsOf('rank'), ...tracesOf() });
