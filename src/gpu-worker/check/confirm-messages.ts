@@ -31,6 +31,12 @@ export type FromConfirmRank =
   | { kind: 'connected'; comm: string }
   | { kind: 'answered'; tokens: Uint32Array }
   | { kind: 'rated'; rates: Rates }
-  /** One prefill: its seconds, and the process's peak memory up to its end. */
-  | { kind: 'measured'; seconds: number; phases: PhaseTimes; peakRssBytes: number }
+  /** One prefill: its seconds, those that its threads together had a processor, and the process's peak memory up to its end. */
+  | {
+      kind: 'measured';
+      seconds: number;
+      processorSeconds: number;
+      phases: PhaseTimes;
+      peakRssBytes: number;
+    }
   | { kind: 'failed'; code: string; message: string };

@@ -47,9 +47,17 @@ function handler(engine: Engine): (request: ToConfirmRank) => Promise<FromConfir
       case 'measure': {
         const { layout, head, block, query } = request;
         const start = performance.now();
+        const before = process.cpuUsage();
         const phases = await engine.timedPrefill({ layout, head, block, query, collectiveTimeoutMs });
         const seconds = (performance.now() - start) / 1000;
-        return { kind: 'measured', seconds, phases, peakRssBytes: process.resourceUsage().maxRSS * 1024 };
+        const { user, system } = process.cpuUsage(before);
+        return {
+          kind: 'measured',
+          seconds,
+          processorSeconds: (user + system) / 1e6,
+          phases,
+          peakRssBytes: process.resourceUsage().maxRSS * 1024,
+        };
       }
     }
   };
