@@ -67,7 +67,7 @@ export async function enqueueItems(
   let after = 0;
   for (const chunk of chunks(items, CHUNK)) {
     signal?.throwIfAborted();
-    const told = { 'longhaul.batch.id': batch.batch_id, 'messaging.batch.message_count': chunk.length };
+    const told = { 'longhaul.batch.id': batch_id, 'messaging.batch.message_count': chunk.length };
     await traced('enqueue', 'producer', told, async () => {
       // One step for all of them: BullMQ itself would tell two for each item.
       const carried = jobTelemetry();

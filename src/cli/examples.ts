@@ -50,6 +50,7 @@ const examples: Readonly<Record<string, string>> = {
   'longhaul bench': 'longhaul bench prefill --tokens 4096',
   'longhaul bench prefill': 'longhaul bench prefill --ranks 2 --tokens 4096,8192 --out report',
   'longhaul bench cpu': 'longhaul bench cpu --methods full,apb --ranks 1,2 --tokens 4096,8192',
+  'longhaul plan': 'longhaul plan 32768 --max-ranks 4 --policy balanced',
   'longhaul eval': 'longhaul eval ruler --out report --tokens 2048 --documents 8',
   'longhaul eval ruler':
     'longhaul eval ruler --local --out report --tasks niah_single_1,vt --methods full,apb,apb:passing=0,apb:ranks=8',

@@ -18,6 +18,7 @@ import { evalCommand } from './eval.js';
 import { gatewayCommand } from './gateway.js';
 import { headsCommand } from './heads.js';
 import { localCommand } from './local.js';
+import { planCommand } from './plan.js';
 import { resultsCommand } from './results.js';
 import { retryCommand } from './retry.js';
 import { scheduleCommand } from './schedule.js';
@@ -65,6 +66,7 @@ Exit codes: 0 ok, 1 error, 2 not finished or not wholly answered, 64 wrong usage
     schedulerCommand(),
     engineCommand(),
     benchCommand(),
+    planCommand(),
     evalCommand(),
     headsCommand(),
     doctorCommand(),

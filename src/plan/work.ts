@@ -51,14 +51,13 @@ export function prefillWork(shape: ModelShape, method: RunOptions['method'], sha
   const width = queryHeads * headDimension;
   const qkvWidth = width + 2 * keyValueHeads * headDimension;
   const anchored = method === 'apb' || method === 'star';
-  const passes = method === 'apb' && shares.passing.some((rows) => rows > 0);
   const before = layers - 1;
   const documentTokens = sum([...shares.blocks, ...shares.mirrors].map(({ start, end }) => end - start));
   return shares.blocks.map((block, rank) => {
     const mirror = shares.mirrors[rank] ?? { start: 0, end: 0 };
     const rows = block.end - block.start + mirror.end - mirror.start;
     const anchor = anchored && rank > 0 ? shares.anchorLength : 0;
-    const seen = passes ? sum(shares.passing.slice(0, rank)) : 0;
+    const seen = sum(shares.passing.slice(0, rank));
     const pairs =
       method === 'ulysses'
         ? triangle(documentTokens) / shares.blocks.length
@@ -68,7 +67,9 @@ export function prefillWork(shape: ModelShape, method: RunOptions['method'], sha
     const computed = before * (rows + anchor);
     return {
       qkv: 2 * hidden * qkvWidth * (computed + rows),
-      scores: passes ? 2 * retainingHidden * (qkvWidth + keyValueHeads) * computed : 0,
+      // A rank that passes nothing on has nothing to choose.
+      scores:
+        (shares.passing[rank] ?? 0) > 0 ? 2 * retainingHidden * (qkvWidth + keyValueHeads) * computed : 0,
       attention: 4 * width * pairs * before,
       output: 2 * width * hidden * computed,
       mlp: 6 * hidden * intermediate * computed,

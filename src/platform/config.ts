@@ -53,6 +53,8 @@ const schema = z.strictObject({
   cpuPrecision: z.enum(['float32', 'bf16']).default('float32'),
   /** MiB of a CPU rank for a document: its cache, and what runs over it. The machine's memory unless given. */
   documentMemoryMb: z.coerce.number().int().min(1).optional(),
+  /** What the planner measured, on this machine or on one of the cohort's; in the user's cache unless given. */
+  calibrationFile: z.string().min(1).optional(),
   /** Which GPU a rank uses, counted modulo those that it sees; its rank unless given. */
   gpu: z.coerce.number().int().min(0).max(63).optional(),
   /** libapb_cuda.so and libcublasLt.so; found by themselves unless given. */

@@ -1,5 +1,6 @@
 /** From what the person named, and the model's defaults, to the options of a batch; pure. */
 import type { RunOptions } from '../contracts/request.js';
+import { defaultSizes } from '../plan/sizes.js';
 import { ConfigError, UnsupportedError } from '../platform/errors.js';
 import type { Prompt } from '../text/prompt.js';
 
@@ -19,9 +20,6 @@ export interface ModelFacts {
   queryHeads: number;
   hasRetainingHeads: boolean;
 }
-
-/** The engine's tiles are multiples of it. */
-const MULTIPLE = 16;
 
 /** @throws ConfigError when an option does not belong to the method. */
 export function checkOptions(chosen: ChosenOptions): void {
@@ -99,7 +97,7 @@ export function checkModel(chosen: ChosenOptions, { queryHeads, hasRetainingHead
 export function resolveOptions(
   chosen: ChosenOptions,
   defaults: Prompt['defaults'],
-  sizes: { longestDocument: number; longestQuery: number; hasRetainingHeads: boolean },
+  facts: { longestDocument: number; longestQuery: number; hasRetainingHeads: boolean },
 ): RunOptions {
   checkOptions(chosen);
   const { method, ranks, blocks = 'even' } = chosen;
@@ -114,17 +112,14 @@ export function resolveOptions(
     case 'star':
       return { ...common, anchor: chosen.anchor ?? null };
     case 'apb': {
-      const { longestDocument, longestQuery, hasRetainingHeads } = sizes;
-      const block = longestDocument / ranks;
+      const { longestDocument, longestQuery, hasRetainingHeads } = facts;
       const { anchorQuery = 'all' } = chosen;
       const carried = anchorQuery === 'none' ? 0 : longestQuery;
-      const round = (tokens: number) => Math.ceil(tokens / MULTIPLE) * MULTIPLE;
+      const sizes = defaultSizes(longestDocument / ranks, defaults, carried);
       return {
         ...common,
-        anchor:
-          chosen.anchor ??
-          Math.max(round(block * defaults.anchor_per_block), round(2 * carried), 2 * MULTIPLE),
-        passing: chosen.passing ?? round(block * defaults.passing_per_block),
+        anchor: chosen.anchor ?? sizes.anchor,
+        passing: chosen.passing ?? sizes.passing,
         select: chosen.select ?? (hasRetainingHeads ? 'heads' : 'spava'),
         anchor_query: anchorQuery,
       };

@@ -186,7 +186,7 @@ async function bestOf(cohort: ConfirmRanks, reading: Parameters<ConfirmRanks['me
 }
 
 /** Reproducible token ids: speed does not depend on them. */
-function randomTokens(vocabulary: number): (count: number) => Uint32Array {
+export function randomTokens(vocabulary: number): (count: number) => Uint32Array {
   let state = 1;
   return (count) =>
     Uint32Array.from({ length: count }, () => {

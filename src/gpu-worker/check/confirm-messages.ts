@@ -1,4 +1,4 @@
-import type { BackendName, LayoutOptions, PhaseTimes, Precision, Rates } from '../engine/engine.js';
+import type { BackendName, LayoutOptions, PhaseTimes, Precision, Rates, Select } from '../engine/engine.js';
 
 /** Requests to a rank process of `engine confirm`, `bench` and `plan` over Node's IPC channel: each has one reply. */
 export type ToConfirmRank =
@@ -22,7 +22,14 @@ export type ToConfirmRank =
       eos: number[];
     }
   | { kind: 'rates' }
-  | { kind: 'measure'; layout: LayoutOptions; head: Uint32Array; block: Uint32Array; query: Uint32Array };
+  | {
+      kind: 'measure';
+      layout: LayoutOptions;
+      head: Uint32Array;
+      block: Uint32Array;
+      query: Uint32Array;
+      select: Select;
+    };
 
 export type FromConfirmRank =
   /** Port 0: a rank alone listens nowhere. */

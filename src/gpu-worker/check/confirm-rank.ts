@@ -45,10 +45,17 @@ function handler(engine: Engine): (request: ToConfirmRank) => Promise<FromConfir
       case 'rates':
         return { kind: 'rated', rates: await engine.measureRates() };
       case 'measure': {
-        const { layout, head, block, query } = request;
+        const { layout, head, block, query, select } = request;
         const start = performance.now();
         const before = process.cpuUsage();
-        const phases = await engine.timedPrefill({ layout, head, block, query, collectiveTimeoutMs });
+        const phases = await engine.timedPrefill({
+          layout,
+          head,
+          block,
+          query,
+          select,
+          collectiveTimeoutMs,
+        });
         const seconds = (performance.now() - start) / 1000;
         const { user, system } = process.cpuUsage(before);
         return {

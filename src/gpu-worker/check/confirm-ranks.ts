@@ -7,6 +7,7 @@ import {
   type LayoutOptions,
   type Precision,
   type Rates,
+  type Select,
 } from '../engine/engine.js';
 import type { FromConfirmRank, ToConfirmRank } from './confirm-messages.js';
 import { ended, forkRanks, RankError, together, watch } from './rank-process.js';
@@ -106,9 +107,12 @@ export class ConfirmRanks {
   }
 
   /** Reads a document on all ranks once, and says what each of them needed. */
-  async measure(reading: Reading): Promise<Extract<Reply, { kind: 'measured' }>[]> {
+  async measure(
+    reading: Reading & { select?: Select },
+  ): Promise<Extract<Reply, { kind: 'measured' }>[]> {
     const partOf = partsOf(reading);
-    return this.ask('measured', (rank) => ({ kind: 'measure', ...partOf(rank) }));
+    const { select = 'heads' } = reading;
+    return this.ask('measured', (rank) => ({ kind: 'measure', select, ...partOf(rank) }));
   }
 
   /** How fast each rank's layers are by themselves. */

@@ -1,0 +1,216 @@
+/**
+ * The planner's choice beside every fixed one: a calibration as `longhaul plan --calibrate` makes it, then prefills of
+ * each length in every way that a person could name, and in those that the planner chose, in turns. The number of a
+ * way is the planner's own: processor seconds of the slowest rank, the least of its turns, so that a machine which
+ * does other work as well gives numbers too. One thread per rank.
+ *
+ *   node bench/plan.js [--tokens 1024,2048,4096,8192,16384] [--runs 5] [--model models/demo] [--out docs/benchmarks/plan.md]
+ *
+ * JSON lines: tokens, way, policy (of a choice), seconds, clock, predicted; then per policy its ratio to the best. Needs `make build`.
+ */
+import { writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus, loadavg } from 'node:os';
+import { parseArgs } from 'node:util';
+import { calibrate } from '../dist/gpu-worker/calibrate/calibrate.js';
+import { ConfirmRanks } from '../dist/gpu-worker/check/confirm-ranks.js';
+import { planBlocks } from '../dist/plan/blocks.js';
+import { choosePlan, describeWay, POLICIES } from '../dist/plan/choose.js';
+import { predictSeconds } from '../dist/plan/cost.js';
+import { fitSpeeds } from '../dist/plan/fit.js';
+import { readModelShape } from '../dist/plan/model-shape.js';
+import { defaultSizes } from '../dist/plan/sizes.js';
+import { readModelLimits } from '../dist/text/model-limits.js';
+import { readModelPrompt } from '../dist/text/model-prompt.js';
+
+const query = Uint32Array.from({ length: 16 }, (_, i) => i + 5);
+const { values } = parseArgs({
+  options: {
+    tokens: { type: 'string', default: '1024,2048,4096,8192,16384' },
+    runs: { type: 'string', default: '5' },
+    model: { type: 'string', default: 'models/demo' },
+    out: { type: 'string' },
+  },
+});
+const lengths = values.tokens.split(',').map(Number);
+const modelDir = values.model;
+const shape = await readModelShape(modelDir);
+const { defaults: fractions } = await readModelPrompt(modelDir);
+const { maxPositions } = await readModelLimits(modelDir);
+
+const loads = [loadavg()[0]];
+const started = performance.now();
+const { places, measurements, engine, comm } = await calibrate({
+  modelDir,
+  shape,
+  fractions,
+  longest: maxPositions,
+  processors: availableParallelism(),
+  backend: 'cpu',
+  threads: 1,
+  precision: 'float32',
+});
+const calibrationSeconds = (performance.now() - started) / 1000;
+const facts = { shape, fractions, places, speeds: fitSpeeds(shape, measurements) };
+console.log(JSON.stringify({ calibration: measurements, seconds: calibrationSeconds }));
+
+const start = (ranks) =>
+  ConfirmRanks.start({ ranks, modelDir, threads: 1, backend: 'cpu', timeoutMs: 1_800_000 });
+const cohorts = { 1: await start(1), 2: await start(2) };
+const results = [];
+try {
+  const rates = await cohorts[2].rates();
+  for (const tokens of lengths) {
+    results.push(await compare(tokens, rates));
+    loads.push(loadavg()[0]);
+  }
+} finally {
+  await Promise.all(Object.values(cohorts).map((cohort) => cohort.dispose()));
+}
+if (values.out !== undefined) await writeFile(values.out, report());
+
+/** Every way that can be named at submit, of one rank or two. */
+function fixedWays(tokens) {
+  const plain = { ranks: 2, anchor: null, passing: 0, ring_layout: null, blocks: 'even' };
+  const cut = (way) => [way, { ...way, blocks: 'balanced' }];
+  const apb = (share) => ({
+    ...plain,
+    method: 'apb',
+    ...defaultSizes(
+      tokens / 2,
+      {
+        anchor_per_block: share * fractions.anchor_per_block,
+        passing_per_block: share * fractions.passing_per_block,
+      },
+      query.length,
+    ),
+  });
+  const exact = [
+    { ...plain, method: 'full', ranks: 1 },
+    ...cut({ ...plain, method: 'full' }),
+    { ...plain, method: 'ring', ring_layout: 'zigzag' },
+    { ...plain, method: 'ring', ring_layout: 'contiguous' },
+    { ...plain, method: 'ulysses' },
+  ].map((way) => ({ way, policies: POLICIES }));
+  const star = { way: { ...plain, method: 'star' }, policies: ['balanced', 'fast'] };
+  const others = { balanced: cut(apb(1)), fast: cut(apb(0.5)) };
+  return [
+    ...exact,
+    star,
+    ...others.balanced.map((way) => ({ way, policies: ['balanced', 'fast'] })),
+    ...others.fast.map((way) => ({ way, policies: ['fast'] })),
+  ];
+}
+
+async function compare(tokens, rates) {
+  const document = Uint32Array.from({ length: tokens }, (_, i) => (i * 7919) % cohorts[1].vocabulary);
+  const planned = POLICIES.map((policy) => {
+    const request = { tokens, longestQuery: query.length, ranks: [1, 2], policy };
+    return { policy, way: choosePlan(facts, request).chosen };
+  });
+  const entries = [...fixedWays(tokens), ...planned].map((entry) => ({ ...entry, turns: [] }));
+  for (let run = 0; run < Number(values.runs); run++) {
+    for (const { way, turns } of entries) {
+      const { method, ranks, anchor, passing, ring_layout, blocks } = way;
+      const layout = {
+        method,
+        ranks,
+        documentTokens: tokens,
+        queryTokens: query.length,
+        anchorLength: anchor,
+        passingLength: passing,
+        ringLayout: ring_layout ?? 'contiguous',
+        ...(blocks === 'balanced' && { blocks: planBlocks(way, tokens, rates) }),
+      };
+      const measured = await cohorts[ranks].measure({ layout, document, query });
+      turns.push({
+        seconds: Math.max(...measured.map((rank) => rank.processorSeconds)),
+        clock: Math.max(...measured.map((rank) => rank.seconds)),
+      });
+    }
+  }
+  const rows = entries.map(({ way, policy, policies, turns }) => ({
+    tokens,
+    way: describeWay(way),
+    policy,
+    policies,
+    seconds: Math.min(...turns.map((turn) => turn.seconds)),
+    median: median(turns.map((turn) => turn.seconds)),
+    clock: Math.min(...turns.map((turn) => turn.clock)),
+    predicted: predictSeconds(facts, way, tokens),
+  }));
+  for (const row of rows) console.log(JSON.stringify(row));
+  const ratios = POLICIES.map((policy) => {
+    const allowed = rows.filter((row) => row.policies?.includes(policy));
+    const best = allowed.reduce((a, b) => (b.seconds < a.seconds ? b : a));
+    const chosen = rows.find((row) => row.policy === policy);
+    return { tokens, policy, chosen, best, ratio: chosen.seconds / best.seconds };
+  });
+  for (const { policy, ratio, chosen, best } of ratios)
+    console.log(JSON.stringify({ tokens, policy, chosen: chosen.way, best: best.way, ratio }));
+  return { rows, ratios };
+}
+
+function median(numbers) {
+  return numbers.toSorted((a, b) => a - b)[Math.floor((numbers.length - 1) / 2)];
+}
+
+function report() {
+  const table = (head, lines) =>
+    [head, head.map(() => '---'), ...lines].map((line) => `| ${line.join(' | ')} |`).join('\n');
+  const load = `${Math.min(...loads).toFixed(0)} to ${Math.max(...loads).toFixed(0)}`;
+  const fixed = [...new Set(results.flatMap(({ rows }) => rows.map(kind)))];
+  const worst = Math.max(...results.flatMap(({ ratios }) => ratios.map(({ ratio }) => ratio)));
+  return [
+    '# The planner beside every fixed choice',
+    '',
+    `\`node bench/plan.js --runs ${values.runs} --out docs/benchmarks/plan.md\`, ${new Date().toISOString().slice(0, 10)}: ${cpus()[0].model.trim()}, ${availableParallelism()} processors with a`,
+    `load of ${load}, most of it from other work; ${engine}, ${comm}; ${modelDir}; one rank or two. The calibration took ${calibrationSeconds.toFixed(0)} s.`,
+    '',
+    'A number is processor seconds of the slowest rank, the least of the turns: how long a prefill takes where each rank has a',
+    'processor of its own, communication included as far as it is computed. What the clock shows on a busy machine is more and says little.',
+    'The planner predicts the same number. All ways took turns, the planned ones a further time as a way of their own.',
+    '',
+    '## Choices',
+    '',
+    `The best is the fastest way that the policy allows, by measurement. The worst ratio is ${worst.toFixed(3)}.`,
+    '',
+    table(
+      ['tokens', 'policy', 'planned', 'predicted, s', 'measured, s', 'best', 'its s', 'ratio'],
+      results.flatMap(({ ratios }) =>
+        ratios.map(({ tokens, policy, chosen, best, ratio }) => [
+          tokens,
+          policy,
+          chosen.way,
+          chosen.predicted.toPrecision(3),
+          chosen.seconds.toPrecision(3),
+          best.way,
+          best.seconds.toPrecision(3),
+          ratio.toFixed(3),
+        ]),
+      ),
+    ),
+    '',
+    '## Every way',
+    '',
+    'Seconds, their median, and (predicted).',
+    '',
+    table(
+      ['way', ...lengths],
+      fixed.map((name) => [
+        name,
+        ...results.map(({ rows }) => {
+          const row = rows.find((each) => kind(each) === name);
+          return `${row.seconds.toPrecision(3)}, ${row.median.toPrecision(3)} (${row.predicted.toPrecision(3)})`;
+        }),
+      ]),
+    ),
+    '',
+  ].join('\n');
+}
+
+/** A way without its sizes, which follow the length. */
+function kind({ way, policy, policies }) {
+  if (policy !== undefined) return `planned, ${policy}`;
+  const short = way.replace(/, l_a.*/, '');
+  return way.startsWith('apb') ? `${short}, sizes of ${policies[0]}` : short;
+}
