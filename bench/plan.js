@@ -11,7 +11,7 @@
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
-import { calibrate } from '../dist/gpu-worker/calibrate/calibrate.js';
+import { calibrate, leastRates } from '../dist/gpu-worker/calibrate/calibrate.js';
 import { ConfirmRanks } from '../dist/gpu-worker/check/confirm-ranks.js';
 import { planBlocks } from '../dist/plan/blocks.js';
 import { choosePlan, describeWay, POLICIES } from '../dist/plan/choose.js';
@@ -39,7 +39,7 @@ const { maxPositions } = await readModelLimits(modelDir);
 
 const loads = [loadavg()[0]];
 const started = performance.now();
-const { places, measurements, engine, comm } = await calibrate({
+const calibration = await calibrate({
   modelDir,
   shape,
   fractions,
@@ -50,15 +50,16 @@ const { places, measurements, engine, comm } = await calibrate({
   precision: 'float32',
 });
 const calibrationSeconds = (performance.now() - started) / 1000;
-const facts = { shape, fractions, places, speeds: fitSpeeds(shape, measurements) };
-console.log(JSON.stringify({ calibration: measurements, seconds: calibrationSeconds }));
+const facts = { shape, fractions, places: calibration.places, speeds: fitSpeeds(shape, calibration) };
+console.log(JSON.stringify({ calibration, seconds: calibrationSeconds }));
 
 const start = (ranks) =>
   ConfirmRanks.start({ ranks, modelDir, threads: 1, backend: 'cpu', timeoutMs: 1_800_000 });
 const cohorts = { 1: await start(1), 2: await start(2) };
 const results = [];
 try {
-  const rates = await cohorts[2].rates();
+  const rates = await leastRates(cohorts[2]);
+  console.log(JSON.stringify({ rates }));
   for (const tokens of lengths) {
     results.push(await compare(tokens, rates));
     loads.push(loadavg()[0]);
@@ -119,7 +120,7 @@ async function compare(tokens, rates) {
         anchorLength: anchor,
         passingLength: passing,
         ringLayout: ring_layout ?? 'contiguous',
-        ...(blocks === 'balanced' && { blocks: planBlocks(way, tokens, rates) }),
+        ...(blocks === 'balanced' && { blocks: planBlocks(way, tokens, [rates, rates]) }),
       };
       const measured = await cohorts[ranks].measure({ layout, document, query });
       turns.push({
@@ -164,7 +165,7 @@ function report() {
     '# The planner beside every fixed choice',
     '',
     `\`node bench/plan.js --runs ${values.runs} --out docs/benchmarks/plan.md\`, ${new Date().toISOString().slice(0, 10)}: ${cpus()[0].model.trim()}, ${availableParallelism()} processors with a`,
-    `load of ${load}, most of it from other work; ${engine}, ${comm}; ${modelDir}; one rank or two. The calibration took ${calibrationSeconds.toFixed(0)} s.`,
+    `load of ${load}, most of it from other work; ${calibration.engine}, ${calibration.comm}; ${modelDir}; one rank or two. The calibration took ${calibrationSeconds.toFixed(0)} s.`,
     '',
     'A number is processor seconds of the slowest rank, the least of the turns: how long a prefill takes where each rank has a',
     'processor of its own, communication included as far as it is computed. What the clock shows on a busy machine is more and says little.',

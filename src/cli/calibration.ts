@@ -71,7 +71,7 @@ export async function planFacts({ modelDir }: Config, { calibration }: Kept): Pr
   const [shape, { defaults }] = await Promise.all([readModelShape(modelDir), readModelPrompt(modelDir)]);
   return {
     shape,
-    speeds: fitSpeeds(shape, calibration.measurements),
+    speeds: fitSpeeds(shape, calibration),
     places: calibration.places ?? Infinity,
     fractions: defaults,
   };

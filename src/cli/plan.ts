@@ -114,7 +114,7 @@ function table({ candidates, chosen }: Plan, tokens: number): string {
 
 function describeCalibration({ calibration }: Kept): string {
   const { machine, engine, comm, measured_at, measurements, seconds_by } = calibration;
-  const lengths = [...new Set(measurements.map(({ tokens }) => tokens))].join(' and ');
+  const lengths = [...new Set(measurements.map(({ blocks }) => blocks.reduce((a, b) => a + b)))].join(' and ');
   const how = seconds_by === 'clock' ? 'seconds of the clock' : 'processor seconds';
   return `Calibrated ${measured_at.slice(0, 10)} on ${machine}, ${engine}, ${comm}: least ${how} of the slowest rank at ${lengths} tokens.`;
 }

@@ -30,8 +30,10 @@ const measurement = z.strictObject({
     anchor: z.int().nullable(),
     passing: z.int(),
   }),
-  tokens: z.int().min(1),
-  seconds: z.number().positive(),
+  /** Tokens of each rank. */
+  blocks: z.array(z.int().min(0)).min(1),
+  /** Of each rank, the least of several runs. */
+  seconds: z.array(z.number().positive()).min(1),
 });
 
 const calibration = z.strictObject({
@@ -41,12 +43,14 @@ const calibration = z.strictObject({
   engine: z.string(),
   /** What connects the ranks that were measured. */
   comm: z.string(),
-  /** Of the slowest rank, the least of several runs: by the clock, or those that it had a processor, by its threads. */
+  /** Seconds are of the clock, which passes for all ranks alike, or those that a rank had a processor, by its threads. */
   seconds_by: z.enum(['clock', 'processor']),
   /** How many ranks can compute at the same time; null: each has a GPU of its own. */
   places: z.number().positive().nullable(),
   measured_at: z.iso.datetime(),
   measurements: z.array(measurement).min(2),
+  /** As the ranks of a cohort measure them, the least of several times. */
+  rates: z.strictObject({ rowSeconds: z.number().positive(), pairSeconds: z.number().positive() }),
 });
 export type Calibration = z.infer<typeof calibration>;
 

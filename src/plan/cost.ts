@@ -3,7 +3,7 @@
  * attention, each at its own speed, and what it receives from other ranks; the slowest rank decides.
  */
 import type { RunOptions } from '../contracts/request.js';
-import { evenBlocks, planBlocks } from './blocks.js';
+import { evenBlocks, planBlocks, type Rates } from './blocks.js';
 import { prefillWork, type ModelShape, type Shares } from './work.js';
 
 /** What can be chosen about a prefill. */
@@ -13,14 +13,16 @@ export type Way = Pick<RunOptions, 'method' | 'ranks' | 'ring_layout' | 'blocks'
 export const KINDS = ['alone', 'full', 'ring', 'ulysses', 'apb'] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** Of one rank. */
+/** Of one rank, by kind. */
 export interface Speeds {
   /** Seconds per FLOP of linear layers and retaining heads. */
-  linear: number;
+  linear: Readonly<Record<Kind, number>>;
   /** Seconds per FLOP of attention. */
   attention: Readonly<Record<Kind, number>>;
   /** Seconds per value that is received from another rank. */
   received: Readonly<Record<Kind, number>>;
+  /** As a cohort measures them, to balance its blocks. */
+  rates: Rates;
 }
 
 /** What one rank does in a prefill, all layers together. */
@@ -48,9 +50,11 @@ export function predictSeconds(
   tokens: number,
 ): number {
   const kind = kindOf(way);
-  const seconds = efforts(shape, way, blocksOf(shape, speeds, way, tokens)).map(
+  const rates = Array.from({ length: way.ranks }, () => speeds.rates);
+  const blocks = way.blocks === 'even' ? evenBlocks(tokens, way.ranks) : planBlocks(way, tokens, rates);
+  const seconds = efforts(shape, way, blocks).map(
     ({ linear, attention, received }) =>
-      linear * speeds.linear + attention * speeds.attention[kind] + received * speeds.received[kind],
+      linear * speeds.linear[kind] + attention * speeds.attention[kind] + received * speeds.received[kind],
   );
   return Math.max(...seconds, sum(seconds) / places);
 }
@@ -64,23 +68,6 @@ export function efforts(shape: ModelShape, way: Way, blocks: readonly number[]):
     attention,
     received: received[rank] as number,
   }));
-}
-
-/** As the cohort will cut, where its ranks are as fast as this machine's. */
-function blocksOf(shape: ModelShape, speeds: Speeds, way: Way, tokens: number): number[] {
-  if (way.blocks === 'even') return evenBlocks(tokens, way.ranks);
-  const { attention, ...products } = prefillWork(shape, 'full', sharesOf({ ...way, ranks: 1 }, [1]))[0] ?? {
-    attention: 0,
-  };
-  const rates = {
-    rowSeconds: sum(Object.values(products)) * speeds.linear,
-    pairSeconds: attention * speeds.attention[kindOf(way)],
-  };
-  return planBlocks(
-    way,
-    tokens,
-    Array.from({ length: way.ranks }, () => rates),
-  );
 }
 
 /** As the engine lays it out (native/engine/layout.cpp), with the query's rows counted as the document's. */

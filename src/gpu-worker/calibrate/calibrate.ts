@@ -1,4 +1,5 @@
 /** Short prefills on rank processes of this machine, from which the planner predicts long ones. */
+import { evenBlocks, type Rates } from '../../plan/blocks.js';
 import type { Calibration, Subject } from '../../plan/calibration.js';
 import type { Way } from '../../plan/cost.js';
 import type { Measurement } from '../../plan/fit.js';
@@ -23,7 +24,7 @@ export interface CalibrateOptions extends Omit<Subject, 'model' | 'machine'> {
 
 export type Calibrated = Pick<
   Calibration,
-  'engine' | 'comm' | 'seconds_by' | 'places' | 'measured_at' | 'measurements'
+  'engine' | 'comm' | 'seconds_by' | 'places' | 'measured_at' | 'measurements' | 'rates'
 >;
 
 /** The prefill of one rank is doubled until it takes so long: below, products hide attention. */
@@ -32,7 +33,7 @@ const shortest = 512;
 /** Each prefill is repeated so often, and the least counts; fewer times where all of a cohort's together take long. */
 const mostRuns = 5;
 const leastRuns = 2;
-const budgetSeconds = 25;
+const budgetSeconds = 15;
 const queryTokens = 16;
 const timeoutMs = 1_800_000;
 
@@ -46,25 +47,26 @@ export async function calibrate(options: CalibrateOptions): Promise<Calibrated> 
     onStep?.(`one rank of ${cohort.backend}`);
     const way = plain('full', 1);
     let tokens = Math.min(shortest, options.longest);
-    while ((await prefill(cohort, options, way, tokens)) < enoughSeconds && 2 * tokens <= options.longest) {
-      tokens *= 2;
-    }
-    const cells = [tokens, Math.ceil(tokens / 4)].map((length) => ({ way, tokens: length }));
-    return { tokens, engine: cohort.backend, measurements: await measureAll(cohort, options, cells) };
+    const seconds = async () => (await prefill(cohort, options, way, [tokens]))[0] as number;
+    while (2 * tokens <= options.longest && (await seconds()) < enoughSeconds) tokens *= 2;
+    const lengths = [tokens, Math.ceil(tokens / 4)];
+    const measurements = await measureAll(
+      cohort,
+      options,
+      lengths.map((length) => ({ way, blocks: [length] })),
+    );
+    return { lengths, engine: cohort.backend, measurements, rates: await leastRates(cohort) };
   });
   const pair = await withRanks(2, options, async (cohort) => {
-    const shared = backend === 'cuda' && cohort.comm !== 'nccl';
-    onStep?.(
-      shared
-        ? 'two ranks are not measured: without NCCL between two GPUs of this machine they would share one'
-        : `two ranks over ${cohort.comm}`,
-    );
-    const cells = shared
-      ? []
-      : [alone.tokens, Math.ceil(alone.tokens / 4)].flatMap((tokens) =>
-          waysOfTwo(options, tokens).map((way) => ({ way, tokens })),
-        );
-    return { comm: cohort.comm, measurements: await measureAll(cohort, options, cells) };
+    const { comm } = cohort;
+    if (backend === 'cuda' && comm !== 'nccl') {
+      onStep?.('two ranks are not measured: they would share a GPU, or lack NCCL; they are taken for as fast');
+      return { comm, measurements: [], rates: alone.rates };
+    }
+    onStep?.(`two ranks over ${comm}`);
+    const cells = alone.lengths.flatMap((tokens) => cellsOfTwo(options, tokens));
+    const measurements = await measureAll(cohort, options, cells);
+    return { comm, measurements, rates: await leastRates(cohort) };
   });
   return {
     engine: alone.engine,
@@ -73,6 +75,17 @@ export async function calibrate(options: CalibrateOptions): Promise<Calibrated> 
     places: backend === 'cpu' ? Math.max(1, processors / threads) : null,
     measured_at: new Date().toISOString(),
     measurements: [...alone.measurements, ...pair.measurements],
+    rates: pair.rates,
+  };
+}
+
+/** The least of several times and of all ranks: one time alone may meet other work. */
+export async function leastRates(cohort: ConfirmRanks): Promise<Rates> {
+  const times: Rates[] = [];
+  for (let run = 0; run < mostRuns; run++) times.push(...(await cohort.rates()));
+  return {
+    rowSeconds: Math.min(...times.map(({ rowSeconds }) => rowSeconds)),
+    pairSeconds: Math.min(...times.map(({ pairSeconds }) => pairSeconds)),
   };
 }
 
@@ -106,12 +119,18 @@ const plain = (method: Way['method'], ranks: number): Way => ({
   passing: 0,
 });
 
-function waysOfTwo({ shape, fractions }: CalibrateOptions, tokens: number): Way[] {
+type Cell = Pick<Measurement, 'way' | 'blocks'>;
+
+/** `full` with uneven blocks, too: without them, rows and what is received would go together. */
+function cellsOfTwo({ shape, fractions }: CalibrateOptions, tokens: number): Cell[] {
+  const blocks = evenBlocks(tokens, 2);
+  const more = Math.floor((tokens * 5) / 8);
   return [
-    plain('full', 2),
-    { ...plain('ring', 2), ring_layout: 'zigzag' },
-    ...(shape.queryHeads % 2 === 0 ? [plain('ulysses', 2)] : []),
-    { ...plain('apb', 2), ...defaultSizes(tokens / 2, fractions, queryTokens) },
+    { way: plain('full', 2), blocks },
+    { way: plain('full', 2), blocks: [more, tokens - more] },
+    { way: { ...plain('ring', 2), ring_layout: 'zigzag' }, blocks },
+    ...(shape.queryHeads % 2 === 0 ? [{ way: plain('ulysses', 2), blocks }] : []),
+    { way: { ...plain('apb', 2), ...defaultSizes(tokens / 2, fractions, queryTokens) }, blocks },
   ];
 }
 
@@ -119,48 +138,50 @@ function waysOfTwo({ shape, fractions }: CalibrateOptions, tokens: number): Way[
 async function measureAll(
   cohort: ConfirmRanks,
   options: CalibrateOptions,
-  cells: readonly Pick<Measurement, 'way' | 'tokens'>[],
+  cells: readonly Cell[],
 ): Promise<Measurement[]> {
-  const least = cells.map(() => Infinity);
+  const measured = cells.map((cell) => ({ ...cell, seconds: cell.blocks.map(() => Infinity) }));
   const start = performance.now();
   const spent = () => (performance.now() - start) / 1000;
   for (let run = 0; run < mostRuns && (run < leastRuns || spent() < budgetSeconds); run++) {
-    for (const [index, { way, tokens }] of cells.entries()) {
-      least[index] = Math.min(least[index] as number, await prefill(cohort, options, way, tokens));
+    for (const each of measured) {
+      const seconds = await prefill(cohort, options, each.way, each.blocks);
+      each.seconds = each.seconds.map((least, rank) => Math.min(least, seconds[rank] as number));
     }
   }
-  return cells.map((cell, index) => ({ ...cell, seconds: least[index] as number }));
+  return measured;
 }
 
 /**
- * Seconds of the slowest rank. On processors those that it had one, shared out over its threads: other work on the
- * machine, and waiting for the other rank, do not count.
+ * Seconds of each rank. On processors those that it had one, shared out over its threads: other work on the machine,
+ * and waiting for the other rank, do not count.
  */
 async function prefill(
   cohort: ConfirmRanks,
   { backend, threads, shape }: CalibrateOptions,
   way: Way,
-  tokens: number,
-): Promise<number> {
+  blocks: number[],
+): Promise<number[]> {
   const random = randomTokens(cohort.vocabulary);
-  const reading = { layout: layoutOf(way, tokens), document: random(tokens), query: random(queryTokens) };
+  const layout = layoutOf(way, blocks);
+  const reading = { layout, document: random(layout.documentTokens), query: random(queryTokens) };
   const select: PrefillOptions['select'] = shape.retainingHidden > 0 ? 'heads' : 'spava';
   const ranks = await cohort.measure({ ...reading, select });
-  return Math.max(
-    ...ranks.map(({ seconds, processorSeconds }) =>
-      backend === 'cpu' ? processorSeconds / threads : seconds,
-    ),
+  return ranks.map(({ seconds, processorSeconds }) =>
+    backend === 'cpu' ? processorSeconds / threads : seconds,
   );
 }
 
-function layoutOf({ method, ranks, ring_layout, anchor, passing }: Way, tokens: number): LayoutOptions {
+function layoutOf({ method, ranks, ring_layout, anchor, passing }: Way, blocks: number[]): LayoutOptions {
   return {
     method,
     ranks,
-    documentTokens: tokens,
+    documentTokens: blocks.reduce((sum, tokens) => sum + tokens, 0),
     queryTokens,
     anchorLength: anchor,
     passingLength: passing,
     ringLayout: ring_layout ?? 'contiguous',
+    // Zigzag cuts by itself.
+    ...(ring_layout === null && { blocks }),
   };
 }
