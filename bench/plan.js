@@ -10,6 +10,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, loadavg } from 'node:os';
+import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { calibrate, leastRates } from '../dist/gpu-worker/calibrate/calibrate.js';
 import { ConfirmRanks } from '../dist/gpu-worker/check/confirm-ranks.js';

@@ -1,10 +1,9 @@
 import { Command, Option } from 'commander';
 import { choosePlan, describeWay, POLICIES, type Plan, type Policy } from '../plan/choose.js';
-import { ConfigError } from '../platform/errors.js';
 import { shutdownSignal } from '../platform/shutdown.js';
 import { calibrateNow, keptCalibration, planFacts, type Kept } from './calibration.js';
 import { configOf, printJson, printLine } from './context.js';
-import { wholeNumber } from './numbers.js';
+import { wholeFromOne } from './numbers.js';
 
 interface Flags {
   model?: string;
@@ -22,13 +21,13 @@ const queryTokens = 64;
 export function planCommand(): Command {
   return new Command('plan')
     .description('how a document of so many tokens is best run here: method, ranks, blocks, l_a, l_p')
-    .argument('[tokens]', 'length of the document; may be left out with --calibrate', wholeNumber)
+    .argument('[tokens]', 'length of the document; may be left out with --calibrate', wholeFromOne)
     .addOption(
       new Option('--ranks <n>', "ranks of the cohort (default: the configuration's)")
-        .argParser(wholeNumber)
+        .argParser(wholeFromOne)
         .conflicts('maxRanks'),
     )
-    .option('--max-ranks <n>', 'choose the number of ranks, too: 1, 2, 4, ... up to this', wholeNumber)
+    .option('--max-ranks <n>', 'choose the number of ranks, too: 1, 2, 4, ... up to this', wholeFromOne)
     .addOption(policyOption().default('balanced'))
     .option('--model <directory>', 'model directory')
     .addOption(new Option('--backend <name>', 'what computes').choices(['cpu', 'cuda', 'auto']))
@@ -53,19 +52,18 @@ Without a calibration one is made first. It times prefills of two lengths, on on
     .action(run);
 }
 
-export function policyOption(): Option {
+export function policyOption(more = ''): Option {
   return new Option(
     '--policy <name>',
-    "exact: exact methods alone; balanced: apb as well, with the model's own l_a and l_p; fast: with half of them",
+    more +
+      "exact: exact methods alone; balanced: apb as well, with the model's own l_a and l_p; fast: with half of them",
   ).choices(POLICIES);
 }
 
 async function run(tokens: number | undefined, flags: Flags, command: Command): Promise<void> {
   if (tokens === undefined && flags.calibrate !== true) {
-    throw new ConfigError('give the length of a document in tokens, or --calibrate');
+    command.error('error: give the length of a document in tokens, or --calibrate');
   }
-  if (tokens === 0) throw new ConfigError('a document of 0 tokens cannot be run; give 1 or more');
-  if (flags.maxRanks === 0) throw new ConfigError('--max-ranks 0 leaves no rank; give 1 or more');
   command.setOptionValue('modelDir', flags.model);
   const config = configOf(command);
   const { signal, dispose } = shutdownSignal();
@@ -114,7 +112,9 @@ function table({ candidates, chosen }: Plan, tokens: number): string {
 
 function describeCalibration({ calibration }: Kept): string {
   const { machine, engine, comm, measured_at, measurements, seconds_by } = calibration;
-  const lengths = [...new Set(measurements.map(({ blocks }) => blocks.reduce((a, b) => a + b)))].join(' and ');
+  const lengths = [...new Set(measurements.map(({ blocks }) => blocks.reduce((a, b) => a + b)))].join(
+    ' and ',
+  );
   const how = seconds_by === 'clock' ? 'seconds of the clock' : 'processor seconds';
   return `Calibrated ${measured_at.slice(0, 10)} on ${machine}, ${engine}, ${comm}: least ${how} of the slowest rank at ${lengths} tokens.`;
 }

@@ -3,20 +3,26 @@ import { downloadResults } from '../batch/results.js';
 import type { BatchDeps } from '../batch/queues.js';
 import { TENANT } from '../contracts/manifest.js';
 import { ANCHOR_QUERIES, BLOCKS, METHODS, RING_LAYOUTS, SELECTS } from '../contracts/request.js';
+import type { Policy } from '../plan/choose.js';
+import { ConfigError } from '../platform/errors.js';
 import { checkRedis } from '../platform/redis.js';
 import type { ChosenOptions } from '../producer/run-options.js';
 import type { StageProgress } from '../producer/stage-documents.js';
-import { submit, type Submitted } from '../producer/submit.js';
+import { submit, type SubmitInput, type Submitted } from '../producer/submit.js';
 import { sourcePolicy } from '../text/source-policy.js';
+import { keptCalibration, planFacts } from './calibration.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
 import { describeCounts, describeDetached, follow, watchBatch } from './progress.js';
 import { describeTotals } from './totals.js';
 import { wholeNumber, wholePriority } from './numbers.js';
+import { policyOption } from './plan.js';
 import { parseWindow } from './window.js';
 
 const EXIT = { notAllAnswered: 2, detached: 130 } as const;
 
-interface Flags extends Omit<ChosenOptions, 'ranks'> {
+interface Flags extends Omit<ChosenOptions, 'ranks' | 'method'> {
+  method: ChosenOptions['method'] | 'auto';
+  policy?: Policy;
   wait?: boolean;
   out?: string;
   new?: boolean;
@@ -35,7 +41,12 @@ export function submitCommand(): Command {
     .argument('<file>', 'JSON lines: custom_id, document, question or questions, ...')
     .option('--wait', 'follow the batch until it has ended')
     .option('--out <dir>', 'then download output.jsonl, error.jsonl and _SUCCESS (implies --wait)')
-    .addOption(new Option('--method <name>', 'how documents are run').choices(METHODS).default('apb'))
+    .addOption(
+      new Option('--method <name>', 'how documents are run; auto: as longhaul plan says for the longest')
+        .choices([...METHODS, 'auto'])
+        .default('apb'),
+    )
+    .addOption(policyOption('with --method auto (default: balanced): '))
     .option('--ranks <n>', "ranks that share a document (default: the configuration's)", wholeNumber)
     .option(
       '--anchor <tokens>',
@@ -103,13 +114,13 @@ async function runSubmit(
   flags: Flags,
   { config, signal, ...deps }: CommandContext,
 ): Promise<void> {
-  const { method, anchor, passing, select, anchorQuery, blocks, ringLayout } = flags;
+  const options = await runOptions(flags, config, signal);
   const submitted = await submit(deps, {
     file,
     policy: sourcePolicy(config),
     modelDir: config.modelDir,
     headsFile: config.headsFile,
-    options: { method, ranks: config.ranks, anchor, passing, select, anchorQuery, blocks, ringLayout },
+    options,
     isNew: flags.new,
     windowSeconds: flags.window,
     priority: flags.priority,
@@ -127,6 +138,31 @@ async function runSubmit(
   process.stderr.write([describeSubmitted(submitted), ...keptOnes(submitted, flags), ''].join('\n'));
   if (flags.wait === true || flags.out !== undefined) await wait(deps, submitted, flags, signal);
   else print(flags, submitted, submitted.id);
+}
+
+async function runOptions(
+  { method, policy, anchor, passing, select, anchorQuery, blocks, ringLayout }: Flags,
+  config: CommandContext['config'],
+  signal: AbortSignal,
+): Promise<SubmitInput['options']> {
+  const { ranks } = config;
+  const named = { anchor, passing, select, anchorQuery, blocks, ringLayout };
+  if (method !== 'auto') {
+    if (policy === undefined) return { method, ranks, ...named };
+    throw new ConfigError(`--policy ${policy} belongs to --method auto; leave it out with ${method}`);
+  }
+  const [extra] = Object.entries(named).find(([, value]) => value !== undefined) ?? [];
+  if (extra !== undefined) {
+    const flag = extra.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    throw new ConfigError(`--method auto chooses --${flag} itself; leave it out, or name a method`);
+  }
+  const kept = await keptCalibration(config, signal);
+  if (kept === undefined) {
+    throw new ConfigError(
+      '--method auto needs a calibration of this model on a machine of the cohort; make it with longhaul plan --calibrate, or name its file with calibrationFile',
+    );
+  }
+  return { method, ranks, policy: policy ?? 'balanced', facts: await planFacts(config, kept) };
 }
 
 async function wait(deps: BatchDeps, submitted: Submitted, flags: Flags, signal: AbortSignal): Promise<void> {
@@ -181,7 +217,7 @@ function keptOnes({ created, priority, expiresAt }: Submitted, flags: Flags): st
   return kept;
 }
 
-function describeSubmitted({ id, created, options, totals, documentTokens }: Submitted): string {
+function describeSubmitted({ id, created, options, why, totals, documentTokens }: Submitted): string {
   const { requests, questions, documents } = totals;
   const sizes =
     options.method === 'apb'
@@ -193,7 +229,10 @@ function describeSubmitted({ id, created, options, totals, documentTokens }: Sub
   const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`;
   const how = `${options.method} on ${count(options.ranks, 'rank')}${sizes}${blocks}`;
   const what = `${count(requests, 'request')}, ${count(questions, 'question')}, ${count(documents, 'document')}, ${documentTokens} tokens; ${how}`;
-  return created ? `submitted ${id}: ${what}` : `${id} was submitted before (--new makes another): ${what}`;
+  const because = why === undefined ? '' : `\n${why}`;
+  return created
+    ? `submitted ${id}: ${what}${because}`
+    : `${id} was submitted before (--new makes another): ${what}${because}`;
 }
 
 function print(flags: Flags, value: object, text: string): void {

@@ -122,9 +122,7 @@ function receivedValues(shape: ModelShape, { method, ranks }: Way, shares: Share
         return (tokens - own) * keysAndValues;
       case 'ulysses':
         // Other ranks' rows of its heads; then its rows of other ranks' heads.
-        return (
-          ((tokens - own) * (queries + keysAndValues)) / ranks + (own * queries * (ranks - 1)) / ranks
-        );
+        return ((tokens - own) * (queries + keysAndValues)) / ranks + (own * queries * (ranks - 1)) / ranks;
       case 'apb':
         return (passed - (shares.passing[rank] as number)) * keysAndValues;
       case 'star':

@@ -39,7 +39,11 @@ export function fitSpeeds(shape: ModelShape, { measurements, seconds_by, rates }
   const single = equationsOf('alone');
   if (single.length < 2) throw new Error('one rank was not measured at two lengths');
   const [products = 0, alone = 0] = solve(
-    single.map(({ linear, attention, seconds }) => ({ amounts: [linear, attention], rest: seconds, seconds })),
+    single.map(({ linear, attention, seconds }) => ({
+      amounts: [linear, attention],
+      rest: seconds,
+      seconds,
+    })),
   );
   const same = (value: number) => ({ alone: value, full: value, ring: value, ulysses: value, apb: value });
   const [linear, attention, received] = [same(products), same(alone), same(0)];

@@ -7,6 +7,7 @@ import { claimIdempotencyKey } from '../batch/idempotency.js';
 import type { BatchDeps } from '../batch/queues.js';
 import type { ManifestHeader } from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
+import { choosePlan, type PlanFacts, type Policy } from '../plan/choose.js';
 import { reach } from '../platform/test-points.js';
 import { traced } from '../platform/tracing.js';
 import { modelDigests } from '../text/model-digests.js';
@@ -23,13 +24,21 @@ import { checkModel, checkOptions, resolveOptions, type ChosenOptions } from './
 import { Spool } from './spool.js';
 import { stageDocuments, type StageProgress } from './stage-documents.js';
 
+/** The planner's choice, for the longest document and what is known of the cohort. */
+export interface AutoOptions {
+  method: 'auto';
+  ranks: number;
+  policy: Policy;
+  facts: PlanFacts;
+}
+
 export interface SubmitInput {
   file: string;
   /** Where documents may be read from. */
   policy: SourcePolicy;
   modelDir: string;
   headsFile?: string;
-  options: ChosenOptions;
+  options: ChosenOptions | AutoOptions;
   /** Shares of a block in place of the model's own, for an l_a or l_p that is not named. */
   shares?: Partial<Prompt['defaults']>;
   /** Draws a random id: another batch, whatever was submitted before. */
@@ -61,6 +70,8 @@ export interface Submitted {
   /** False: the same batch had been submitted before. */
   created: boolean;
   options: RunOptions;
+  /** Of the planner, where the method was its choice. */
+  why?: string;
   totals: ManifestHeader['totals'];
   /** Sum over distinct documents. */
   documentTokens: number;
@@ -76,7 +87,7 @@ export interface Submitted {
  * @throws InputError listing what is wrong with the file; then nothing was enqueued.
  */
 export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submitted> {
-  checkOptions(input.options);
+  if (input.options.method !== 'auto') checkOptions(input.options);
   return traced('submit', 'producer', {}, async (describe) => {
     const spool = await Spool.open();
     try {
@@ -109,7 +120,7 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
     modelDigests(modelDir, input.headsFile, { signal }),
   ]);
   const hasRetainingHeads = digests.heads !== null;
-  checkModel(input.options, { queryHeads, hasRetainingHeads });
+  if (input.options.method !== 'auto') checkModel(input.options, { queryHeads, hasRetainingHeads });
   const requests = await encodeQueries(
     { file, spool, tokenizer },
     parsed,
@@ -138,12 +149,15 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
   });
   // A document that will end as an error must not set the batch's l_a and l_p.
   const fitting = resolved.filter(({ request, document }) => document.tokens <= room(request));
+  const longestDocument = fitting.reduce((most, { document }) => Math.max(most, document.tokens), 0);
+  const longestQuery = requests.reduce((most, each) => Math.max(most, each.longestQuery), 0);
+  const { chosen, why } = choose(input.options, longestDocument, longestQuery);
   const options = resolveOptions(
-    input.options,
+    chosen,
     { ...tokenizer.prompt.defaults, ...input.shares },
     {
-      longestDocument: fitting.reduce((most, { document }) => Math.max(most, document.tokens), 0),
-      longestQuery: requests.reduce((most, { longestQuery }) => Math.max(most, longestQuery), 0),
+      longestDocument,
+      longestQuery,
       hasRetainingHeads,
     },
   );
@@ -159,6 +173,7 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
     id,
     created,
     options,
+    ...(why !== undefined && { why }),
     totals: plan.totals,
     documentTokens: [...distinct.values()].reduce((sum, tokens) => sum + tokens, 0),
     priority: header.priority ?? 0,
@@ -178,10 +193,25 @@ async function chooseId(
     : claimIdempotencyKey(deps, idempotencyKey, { batchId: own, content }, signal);
 }
 
+/** Now, so that the manifest says what will run. */
+function choose(
+  options: SubmitInput['options'],
+  longestDocument: number,
+  longestQuery: number,
+): { chosen: ChosenOptions; why?: string } {
+  if (options.method !== 'auto') return { chosen: options };
+  const { ranks, policy, facts } = options;
+  const request = { tokens: Math.max(1, longestDocument), longestQuery, ranks: [ranks], policy };
+  const { chosen, why } = choosePlan(facts, request);
+  const { method, blocks, ring_layout, anchor, passing } = chosen;
+  const sizes = method === 'apb' ? { anchor: anchor ?? 0, passing } : {};
+  return { chosen: { method, ranks, blocks, ringLayout: ring_layout ?? undefined, ...sizes }, why };
+}
+
 /** A default l_a is made large enough for every query; one that was named is not. */
-function anchorRoom(chosen: ChosenOptions, tokenizer: Tokenizer): { room: number; anchor: number } {
+function anchorRoom(chosen: SubmitInput['options'], tokenizer: Tokenizer): { room: number; anchor: number } {
+  if (chosen.method === 'auto' || chosen.anchor === undefined) return { room: Infinity, anchor: 0 };
   const { anchor } = chosen;
-  if (anchor === undefined) return { room: Infinity, anchor: 0 };
   const sizes = { longestDocument: 0, longestQuery: 0, hasRetainingHeads: false };
   const options = resolveOptions(chosen, tokenizer.prompt.defaults, sizes);
   return { room: queryRoom(options), anchor };

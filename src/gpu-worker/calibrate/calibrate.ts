@@ -60,13 +60,14 @@ export async function calibrate(options: CalibrateOptions): Promise<Calibrated> 
   const pair = await withRanks(2, options, async (cohort) => {
     const { comm } = cohort;
     if (backend === 'cuda' && comm !== 'nccl') {
-      onStep?.('two ranks are not measured: they would share a GPU, or lack NCCL; they are taken for as fast');
-      return { comm, measurements: [], rates: alone.rates };
+      onStep?.(
+        'two ranks are not measured: they would share a GPU, or lack NCCL; they are taken for as fast',
+      );
+      return { comm, measurements: [] };
     }
     onStep?.(`two ranks over ${comm}`);
     const cells = alone.lengths.flatMap((tokens) => cellsOfTwo(options, tokens));
-    const measurements = await measureAll(cohort, options, cells);
-    return { comm, measurements, rates: await leastRates(cohort) };
+    return { comm, measurements: await measureAll(cohort, options, cells) };
   });
   return {
     engine: alone.engine,
@@ -75,7 +76,7 @@ export async function calibrate(options: CalibrateOptions): Promise<Calibrated> 
     places: backend === 'cpu' ? Math.max(1, processors / threads) : null,
     measured_at: new Date().toISOString(),
     measurements: [...alone.measurements, ...pair.measurements],
-    rates: pair.rates,
+    rates: alone.rates,
   };
 }
 

@@ -107,9 +107,7 @@ export class ConfirmRanks {
   }
 
   /** Reads a document on all ranks once, and says what each of them needed. */
-  async measure(
-    reading: Reading & { select?: Select },
-  ): Promise<Extract<Reply, { kind: 'measured' }>[]> {
+  async measure(reading: Reading & { select?: Select }): Promise<Extract<Reply, { kind: 'measured' }>[]> {
     const partOf = partsOf(reading);
     const { select = 'heads' } = reading;
     return this.ask('measured', (rank) => ({ kind: 'measure', select, ...partOf(rank) }));
