@@ -12,6 +12,7 @@ import { ObjectStore } from '../platform/object-store.js';
 import { startMonitor } from '../platform/monitor.js';
 import { batchNeeds } from '../platform/readiness.js';
 import { checkRedis, createRedis } from '../platform/redis.js';
+import { loadTokenizer } from '../text/tokenizer.js';
 import { armTestPoint } from '../platform/test-points.js';
 import { Releasers } from '../platform/shutdown.js';
 import { startCommit } from './commit.js';
@@ -46,6 +47,8 @@ export async function runAggregator(config: Config, logger: Logger, signal: Abor
     const giveUp = new AbortController();
     await withQueues(redis, async (queues) => {
       const manifests = new ManifestCache(store);
+      const tokenizer = lazily(() => loadTokenizer(config.modelDir));
+      releasers.add(async () => (await tokenizer.opened())?.close());
       const context: AggregatorContext = {
         config,
         logger,
@@ -53,6 +56,7 @@ export async function runAggregator(config: Config, logger: Logger, signal: Abor
         redis,
         queues,
         manifests,
+        tokenizer: tokenizer.open,
         connection,
         giveUp: giveUp.signal,
       };
@@ -111,4 +115,17 @@ async function publishUncommitted(context: AggregatorContext, signal: AbortSigna
     }
     await sleep(period, undefined, { signal }).catch(() => undefined);
   }
+}
+
+/** One opening serves all who ask for it; one that failed is tried again. */
+function lazily<T>(load: () => Promise<T>): { open: () => Promise<T>; opened: () => Promise<T | undefined> } {
+  let opening: Promise<T> | undefined;
+  return {
+    open: () => {
+      const mine = (opening ??= load());
+      mine.catch(() => (opening = undefined));
+      return mine;
+    },
+    opened: async () => opening?.catch(() => undefined),
+  };
 }

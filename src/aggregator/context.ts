@@ -7,12 +7,15 @@ import type { WorkerContext } from '../batch/worker.js';
 import type { Config } from '../platform/config.js';
 import { NotFoundError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
+import type { Tokenizer } from '../text/tokenizer.js';
 
 /** What the parts of one aggregator process share. */
 export interface AggregatorContext extends BatchDeps, WorkerContext {
   config: Config;
   queues: Queues;
   manifests: ManifestCache;
+  /** Of the setting `modelDir`; opened when it is first needed, which is for answers of parts alone. */
+  tokenizer: () => Promise<Tokenizer>;
 }
 
 /** The manifest of a job's batch. Without one the job has no sense: it fails for good, alone of all errors. */

@@ -16,6 +16,7 @@ import { reach } from '../platform/test-points.js';
 import { traced } from '../platform/tracing.js';
 import { VERSION } from '../platform/version.js';
 import { manifestOf, restoreLiving, type AggregatorContext } from './context.js';
+import { startThen } from './then.js';
 import { startWorker } from '../batch/worker.js';
 
 export function startFinalise(context: AggregatorContext): Worker<FinaliseJob> {
@@ -29,7 +30,8 @@ export function startFinalise(context: AggregatorContext): Worker<FinaliseJob> {
 
 /**
  * Writes the batch's files from its outcomes, `_SUCCESS` last. The files are a function of the
- * outcomes, so running twice, or two at once, writes the same bytes.
+ * outcomes, so running twice, or two at once, writes the same bytes. Of a batch with parts the second one is started
+ * before Redis takes this one for finished: whoever dies in between leaves an open batch to the reconciler.
  */
 async function finaliseBatch(context: AggregatorContext, id: string, signal: AbortSignal): Promise<void> {
   const { store, logger } = context;
@@ -48,7 +50,8 @@ async function finaliseBatch(context: AggregatorContext, id: string, signal: Abo
     }
     success = await writeFiles(context, manifest, signal);
   }
-  await settle(context, manifest, success, signal);
+  const then = await startThen(context, manifest.header, success, signal);
+  await settle(context, manifest, success, then, signal);
   logger.info({ batch: id, ...success.counts }, 'finished');
 }
 
@@ -101,13 +104,14 @@ async function settle(
   context: AggregatorContext,
   manifest: IndexedManifest,
   success: Success,
+  then: string | null,
   signal: AbortSignal,
 ): Promise<void> {
   const { redis, store, queues } = context;
   const id = manifest.header.batch_id;
   const items = [...manifest.items.keys()];
   await registerBatch(redis, manifest.header);
-  await recordFinished(redis, id, success, await finishedAt(store, id, signal));
+  await recordFinished(redis, id, success, await finishedAt(store, id, signal), then);
   const states = await itemStates(redis, id, items);
   await removeChildren(
     queues,

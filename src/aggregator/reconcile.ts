@@ -12,6 +12,7 @@ import { objectKeys, redisKeys } from '../platform/keys.js';
 import { restoredItems } from '../platform/metrics.js';
 import { isLiving, restoreLiving, type AggregatorContext } from './context.js';
 import { shortenLife, shortenLocks, wakeMisdated } from './misdated.js';
+import { startThen } from './then.js';
 
 const outcomeStatuses = outcome.shape.status.options;
 
@@ -194,10 +195,11 @@ async function lookInto(
       return;
     }
     const header = await readHeader(store, id, signal);
+    const then = await startThen(context, header, success, signal);
     const at = await finishedAt(store, id, signal);
     if (isKnown || isKept(config, at)) {
       await registerBatch(redis, header);
-      await recordFinished(redis, id, success, at);
+      await recordFinished(redis, id, success, at, then);
     }
     memory.finished.add(id);
     manifests.drop(id);

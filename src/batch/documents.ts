@@ -1,5 +1,8 @@
+import { createHash } from 'node:crypto';
+import { endianness } from 'node:os';
 import { LonghaulError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
+import type { ObjectStore } from '../platform/object-store.js';
 import { mapConcurrently } from './concurrency.js';
 import type { BatchDeps } from './queues.js';
 import { READERS } from './sync.js';
@@ -36,4 +39,27 @@ export async function keepDocuments(
     }
   };
   await mapConcurrently([...users], READERS, keep, signal);
+}
+
+export interface StoredDocument {
+  sha256: string;
+  tokens: number;
+}
+
+/** Ids as they are stored: little-endian uint32. */
+export function documentBytes(ids: Uint32Array): Buffer {
+  const bytes = Buffer.from(ids.buffer, ids.byteOffset, ids.byteLength);
+  return endianness() === 'BE' ? Buffer.from(bytes).swap32() : bytes;
+}
+
+/** Stores a document that is in memory under the hash of tokenizer digest and ids, or finds it there. */
+export async function storeDocument(
+  { store }: { store: ObjectStore },
+  digest: string,
+  bytes: Buffer,
+  signal?: AbortSignal,
+): Promise<StoredDocument & { existed: boolean }> {
+  const sha256 = createHash('sha256').update(digest).update(bytes).digest('hex');
+  const stored = await store.createStream(objectKeys.document(sha256), [bytes], signal);
+  return { sha256, tokens: bytes.byteLength / 4, existed: stored === 'exists' };
 }

@@ -16,11 +16,11 @@ export interface BatchDraft {
 }
 
 /** What a header says about the answers; the rest of it is when, until when, how soon, under which names. */
-type Asked = Pick<ManifestHeader, 'options' | 'digests' | 'retry_of'>;
+type Asked = Pick<ManifestHeader, 'options' | 'digests' | 'retry_of' | 'then'>;
 
 /** Hashes what is asked, so that equal content can be told without holding it: feed it each request's line in order. */
-export function contentDigest({ options, digests, retry_of }: Asked) {
-  const hash = createHash('sha256').update(canonicalJson({ options, digests, retry_of }) + '\n');
+export function contentDigest({ options, digests, retry_of, then }: Asked) {
+  const hash = createHash('sha256').update(canonicalJson({ options, digests, retry_of, then }) + '\n');
   return {
     update: (line: string | Uint8Array) => void hash.update(line),
     hex: () => hash.digest('hex'),

@@ -85,6 +85,7 @@ export async function registerBatch(redis: Redis, header: ManifestHeader): Promi
     items: header.totals.items,
     input: header.input,
     ...(header.expires_at === null ? {} : { expires_at: header.expires_at }),
+    ...(header.then_of === undefined ? {} : { then_of: header.then_of }),
   };
   const keys = [redisKeys.batch(id), redisKeys.batches()];
   await redis.eval(REGISTER, 2, ...keys, id, header.created_at, ...Object.entries(fields).flat());
@@ -130,14 +131,19 @@ export async function recordedStatuses(redis: Redis, id: string): Promise<Map<nu
   );
 }
 
-/** After `_SUCCESS`: counts and totals as written there; the ordinals are no longer needed. */
+/** After `_SUCCESS`: counts and totals as written there, and the batch that follows; the ordinals are no longer needed. */
 export async function recordFinished(
   redis: Redis,
   id: string,
   { counts, usage, work }: Pick<Success, 'counts' | 'usage' | 'work'>,
   completedAt: number,
+  then: string | null = null,
 ): Promise<void> {
-  const fields = { ...counts, ...(work === undefined ? {} : totalsFrom(usage, work)) };
+  const fields = {
+    ...counts,
+    ...(work === undefined ? {} : totalsFrom(usage, work)),
+    ...(then === null ? {} : { then }),
+  };
   const keys = [redisKeys.batch(id), redisKeys.batchOutcomes(id)];
   await redis.eval(FINISH, 2, ...keys, completedAt, ...Object.entries(fields).flat());
 }

@@ -101,7 +101,8 @@ async function buildRetry(
   { ranks, windowSeconds, priority, isNew }: RetryInput,
   signal?: AbortSignal,
 ): Promise<{ manifest: Manifest; items: WorkItem[] }> {
-  const { header } = source;
+  // A retry of parts has not all of them, so no second batch can follow from it.
+  const { then: _then, then_of: _first, ...header } = source.header;
   const retry_of = header.batch_id;
   const itemOf = new Map([...new Set(chosen.map(({ item }) => item))].map((item, index) => [item, index]));
   const ordinalOf = new Map(chosen.map(({ ordinal }, index) => [ordinal, index]));

@@ -11,6 +11,7 @@ import { withQueues, type BatchDeps, type Queues } from './queues.js';
 import { readOutcomes } from './read-outcomes.js';
 import { finishedAt, readSuccess } from './success.js';
 import { listOutcomes, READERS } from './sync.js';
+import { readThen } from './then.js';
 import { addTotals, describeTotals, noTotals, TOTALS, totalsOf, type Totals } from './totals.js';
 
 export type ActiveItem = BatchStatus['active'][number];
@@ -117,6 +118,8 @@ export function statusFromFields(
     documents: { total: items, ended: completed_at === null ? totals.ended_documents : items },
     ...(isKept ? describeTotals(totals) : { usage: null, work: null }),
     input: fields['input'] ?? '',
+    then: fields['then'] ?? null,
+    then_of: fields['then_of'] ?? null,
     active,
     given_back,
   };
@@ -146,6 +149,8 @@ async function statusFromStore(deps: BatchDeps, id: string, signal?: AbortSignal
     expires_at: header.expires_at,
     cancel_requested_at: cancelled ?? null,
     input: header.input,
+    then: header.then === undefined ? null : ((await readThen(deps.store, id, signal))?.batch_id ?? null),
+    then_of: header.then_of ?? null,
     active: [],
     given_back: [],
   };

@@ -41,13 +41,13 @@ interface UpFlags {
   logLevel?: Settings['logLevel'];
 }
 
-/** `longhaul local up | down | status`: Redis, S3, aggregator, one cohort and the dashboard on this machine. */
+/** `longhaul local up | down | status`: Redis, S3, aggregator, scheduler, one cohort and the dashboard on this machine. */
 export function localCommand(): Command {
   const local = new Command('local').description('run all that longhaul needs on this machine');
   local
     .command('up')
     .description(
-      'start Redis, a local S3 server, the aggregator, a cohort and the dashboard; returns when they serve',
+      'start Redis, a local S3 server, the aggregator, the scheduler, a cohort and the dashboard; returns when they serve',
     )
     .option(...folder)
     .option('--ranks <number>', 'ranks of the cohort', wholeNumber, 4)

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Command } from 'commander';
+import { DEFAULT_OVERLAP } from '../contracts/schedule.js';
 import { ConfigError } from '../platform/errors.js';
 import { scheduleHistory, shownSchedule, type RunRecord } from '../producer/schedule/history.js';
 import { newSchedule, type NewSchedule } from '../producer/schedule/new-schedule.js';
@@ -16,8 +17,9 @@ import { nextDue, runName } from '../producer/schedule/times.js';
 import { printJson, printLine, withBatches, withStore } from './context.js';
 import { wholeNumber, wholePriority } from './numbers.js';
 
-interface AddFlags extends Omit<NewSchedule, 'name' | 'prompt'> {
+interface AddFlags extends Omit<NewSchedule, 'name' | 'prompt' | 'thenPrompt'> {
   prompt: string;
+  thenPrompt?: string;
   json?: boolean;
 }
 interface Json {
@@ -38,17 +40,31 @@ export function scheduleCommand(): Command {
     .requiredOption('--input <url>', 's3://bucket/prefix/ of the documents')
     .requiredOption('--prompt <file>', 'a file with the question to ask of each document')
     .option('--max-tokens <n>', 'of an answer', wholeNumber, 64)
+    .option(
+      '--overlap <tokens>',
+      'of the parts of a document that the model cannot hold whole',
+      wholeNumber,
+      DEFAULT_OVERLAP,
+    )
+    .option(
+      '--then-prompt <file>',
+      "with the question to ask of such parts' answers (default: --prompt again)",
+    )
     .option('--all', 'every document each time, not only those that are new or changed')
     .option('--out <url>', "s3://bucket/prefix/ for digests (default: digests/NAME/ in longhaul's bucket)")
     .option('--webhook <url>', 'http or https URL that is told of failed runs')
     .option('--priority <n>', '-100 to 100, higher runs first', wholePriority, 0)
     .option('--json', 'print the schedule as JSON')
-    .action(async (name: string, { prompt: file, ...flags }: AddFlags, command: Command) => {
-      const added = newSchedule({ ...flags, name, prompt: await readPrompt(file) });
-      await withBatches(command, (context) => addSchedule(context, added, context.signal));
-      if (flags.json === true) printJson(shownSchedule(added));
-      else printLine(`added ${name}, next ${nextDue(added, new Date()).toISOString()}`);
-    });
+    .action(
+      async (name: string, { prompt: file, thenPrompt: then, ...flags }: AddFlags, command: Command) => {
+        const prompt = await readPrompt('--prompt', file);
+        const thenPrompt = then === undefined ? undefined : await readPrompt('--then-prompt', then);
+        const added = newSchedule({ ...flags, name, prompt, thenPrompt });
+        await withBatches(command, (context) => addSchedule(context, added, context.signal));
+        if (flags.json === true) printJson(shownSchedule(added));
+        else printLine(`added ${name}, next ${nextDue(added, new Date()).toISOString()}`);
+      },
+    );
   command
     .command('list')
     .description('list schedules and when they are due')
@@ -126,20 +142,20 @@ export function scheduleCommand(): Command {
   return command;
 }
 
-function describe({ run, cause, status, batch_id, end, webhook }: RunRecord): string {
+function describe({ run, cause, status, batch_id, then, end, webhook }: RunRecord): string {
   const parts = [run, cause, status];
   if (end !== null) parts.push(`${end.answered} of ${end.documents} documents answered`);
-  if (batch_id !== null) parts.push(batch_id);
+  if (batch_id !== null) parts.push(then === null ? batch_id : `${batch_id} then ${then}`);
   if (end?.digest) parts.push(end.digest.markdown);
   if (end?.error) parts.push(`${end.error.code}: ${end.error.message}`);
   if (webhook !== null) parts.push(`webhook ${webhook.detail}`);
   return parts.join('  ');
 }
 
-async function readPrompt(file: string): Promise<string> {
+async function readPrompt(option: string, file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (cause) {
-    throw new ConfigError(`--prompt ${file} cannot be read; name a file with the question in it`, { cause });
+    throw new ConfigError(`${option} ${file} cannot be read; name a file with the question in it`, { cause });
   }
 }

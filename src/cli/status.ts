@@ -3,7 +3,7 @@ import { listCohorts } from '../batch/cohorts.js';
 import { listBatches } from '../batch/list.js';
 import { getStatus } from '../batch/status.js';
 import type { BatchStatus } from '../contracts/status.js';
-import { NotFoundError } from '../platform/errors.js';
+import { ifFound, NotFoundError } from '../platform/errors.js';
 import { printJson, printLine, withBatches, type CommandContext } from './context.js';
 import { describeCounts, describeDetached, follow, watchBatch } from './progress.js';
 import { describeTotals } from './totals.js';
@@ -26,7 +26,10 @@ export function statusCommand(): Command {
       await withBatches(command, async (context) => {
         if (options.watch === true) await watch(context, id, options);
         else if (id === undefined) await list(context, options);
-        else show(await getStatus(context, id, context.signal), options);
+        else {
+          const status = await getStatus(context, id, context.signal);
+          show(status, options, await secondOf(context, status));
+        }
       });
     });
 }
@@ -37,7 +40,7 @@ async function watch(context: CommandContext, id: string | undefined, options: F
   if (watched === undefined) throw new NotFoundError('there is no batch to watch; submit one first');
   try {
     const end = await watchBatch(follow(context, watched, context.signal), context.signal);
-    show(end, options);
+    show(end, options, await secondOf(context, end));
   } catch (error) {
     if (!context.signal.aborted) throw error;
     process.stderr.write(describeDetached(watched));
@@ -68,7 +71,12 @@ async function list(context: CommandContext, options: Flags): Promise<void> {
   }
 }
 
-function show(status: BatchStatus, options: Flags): void {
+/** The batch over the answers of its parts. */
+async function secondOf(context: CommandContext, { then }: BatchStatus): Promise<BatchStatus | undefined> {
+  return then === null ? undefined : ifFound(getStatus(context, then, context.signal));
+}
+
+function show(status: BatchStatus, options: Flags, second?: BatchStatus): void {
   if (options.json === true) {
     printJson(status);
     return;
@@ -86,6 +94,8 @@ function show(status: BatchStatus, options: Flags): void {
     printLine(`document ${item}: ${phase} ${done}/${total}, ${document_tokens} tokens`);
   }
   for (const back of status.given_back) printLine(describeGivenBack(back));
+  if (status.then_of !== null) printLine(`over the answers of the parts of ${status.then_of}`);
+  if (second !== undefined) printLine(`then ${second.id}: ${describeCounts(second)}`);
   if (status.completed_at !== null) printLine(`fetch it with: longhaul results ${status.id}`);
 }
 

@@ -29,8 +29,26 @@ export const manifestHeader = z.strictObject({
   priority: z.int().min(-100).max(100).optional(),
   /** Whose it is: batches of one tenant share its turns; absent: the batch takes turns of its own. */
   tenant: z.string().regex(TENANT).optional(),
+  /**
+   * Of a batch with parts: when it has finished, a second one asks this question (null: the parts' own) of the parts'
+   * answers. Its id follows from this one's.
+   */
+  then: z.strictObject({ question: z.string().min(1).nullable() }).optional(),
+  /** Of such a second batch: the first. */
+  then_of: z.string().optional(),
 });
 export type ManifestHeader = z.infer<typeof manifestHeader>;
+
+/** Where a part stands in the document that was too long for the model: its tokens [start, end). */
+export const partPlace = z.strictObject({
+  /** The `custom_id` of the request that was split. */
+  of: z.string(),
+  index: z.int().min(0),
+  count: z.int().min(2),
+  start: z.int().min(0),
+  end: z.int().min(1),
+});
+export type PartPlace = z.infer<typeof partPlace>;
 
 /** The further lines of `manifest.jsonl`: one accepted request each, by ordinal (0-based, input order). */
 export const manifestRequest = z.strictObject({
@@ -46,8 +64,20 @@ export const manifestRequest = z.strictObject({
   metadata: z.record(z.string(), z.string()).nullable(),
   /** The model as an OpenAI line named it, whose outcome is then given in OpenAI's shape; absent: longhaul's own. */
   chat_model: z.string().optional(),
+  /** Its document is a part of a longer one. */
+  part: partPlace.optional(),
 });
 export type ManifestRequest = z.infer<typeof manifestRequest>;
+
+/** `then.json` of a batch with a `then`, written once: what became of it. */
+export const thenRecord = z.strictObject({
+  format: z.literal('longhaul-then/1'),
+  /** The second batch; null: no document had an answer of each of its parts. */
+  batch_id: z.string().nullable(),
+  /** The split requests that it does not ask again, by their `custom_id`, and why. */
+  left_out: z.array(z.strictObject({ custom_id: z.string(), code: z.string(), message: z.string() })),
+});
+export type ThenRecord = z.infer<typeof thenRecord>;
 
 export interface Manifest {
   header: ManifestHeader;

@@ -2,6 +2,9 @@ import { z } from 'zod';
 
 const seconds = z.int().min(0);
 
+/** A few sentences: what stands across the end of a part stands whole in the next one. */
+export const DEFAULT_OVERLAP = 256;
+
 /** `schedules/<name>/schedule.json`: what a person asked for. Redis only holds the clockwork made from it. */
 export const schedule = z.strictObject({
   format: z.literal('longhaul-schedule/1'),
@@ -12,6 +15,10 @@ export const schedule = z.strictObject({
   input: z.string(),
   prompt: z.string().min(1),
   max_tokens: z.int().min(1),
+  /** Tokens that the parts of a document beyond the model's length have in common. */
+  overlap: z.int().min(0).default(DEFAULT_OVERLAP),
+  /** Asked of the answers of a document's parts; null: `prompt` again. */
+  then_prompt: z.string().min(1).nullable().default(null),
   /** Every document each time, not only those that are new or changed. */
   all: z.boolean(),
   /** `s3://bucket/prefix/` of digests; null: `digests/<name>/` in longhaul's own bucket. */
@@ -49,6 +56,8 @@ export type RunPlan = z.infer<typeof runPlan>;
 export const runBatch = z.strictObject({
   batch_id: z.string(),
   refused: z.array(z.strictObject({ url: z.string(), message: z.string() })),
+  /** Documents that were too long for the model, and into how many parts they were split. */
+  split: z.array(z.strictObject({ url: z.string(), parts: z.int().min(2) })).default([]),
 });
 export type RunBatch = z.infer<typeof runBatch>;
 

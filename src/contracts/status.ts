@@ -35,6 +35,10 @@ export const batchStatus = z.strictObject({
   usage: tokenUsage.nullable(),
   work: batchWork.nullable(),
   input: z.string(),
+  /** The second batch, over the answers of this one's parts; null: none, or none yet. */
+  then: z.string().nullable(),
+  /** Of such a second batch, the first. */
+  then_of: z.string().nullable(),
   /** Work items being run right now. */
   active: z.array(
     z.strictObject({

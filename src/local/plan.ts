@@ -130,6 +130,12 @@ export function makePlan(paths: Layout, kept: Kept, options: StackOptions, redis
     survivorMs: 0,
     stopMs: timings.drain + 5_000,
   };
+  const scheduler: GroupSpec = {
+    name: 'scheduler',
+    processes: [{ name: 'scheduler', command: process.execPath, args: [longhaul, 'scheduler'], environment }],
+    survivorMs: 0,
+    stopMs: timings.drain + 5_000,
+  };
   const cohort: GroupSpec = {
     name: 'cohort',
     processes: Array.from({ length: options.ranks }, (_, rank) => ({
@@ -148,5 +154,5 @@ export function makePlan(paths: Layout, kept: Kept, options: StackOptions, redis
     survivorMs: 0,
     stopMs: 5_000,
   };
-  return { version: 1, ...kept, settings, groups: [redis, s3, aggregator, dashboard, cohort] };
+  return { version: 1, ...kept, settings, groups: [redis, s3, aggregator, scheduler, dashboard, cohort] };
 }

@@ -46,7 +46,8 @@ export async function waitReady(options: WaitOptions): Promise<void> {
           (await pingRedis(plan.redisPort, plan.redisPassword)) ? undefined : 'no answer to PING',
       },
       { name: `s3 at ${config.s3Endpoint}, bucket ${config.s3Bucket}`, check: () => probe(store, signal) },
-      { name: 'aggregator', check: () => aggregatorState(redis) },
+      { name: 'aggregator', check: () => workerState(redis, QUEUES.outcomes) },
+      { name: 'scheduler', check: () => workerState(redis, QUEUES.schedules) },
       { name: `cohort of ${config.ranks}`, check: () => cohortState(redis, config, since) },
       {
         name: `dashboard at http://127.0.0.1:${config.dashboardPort}`,
@@ -85,9 +86,9 @@ async function probe(store: ObjectStore, signal: AbortSignal): Promise<undefined
   await store.probe(signal);
 }
 
-/** The aggregator has no word for being ready; its BullMQ worker is connected when it is. */
-async function aggregatorState(redis: Redis): Promise<string | undefined> {
-  const queue = new Queue(QUEUES.outcomes, { connection: redis, prefix: QUEUE_PREFIX });
+/** Aggregator and scheduler have no word for being ready; their BullMQ worker is connected when they are. */
+async function workerState(redis: Redis, name: string): Promise<string | undefined> {
+  const queue = new Queue(name, { connection: redis, prefix: QUEUE_PREFIX });
   // Without a listener an error of the connection would end this process; the call below fails anyway.
   queue.on('error', () => undefined);
   try {

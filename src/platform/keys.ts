@@ -28,6 +28,7 @@
  *   batches/<id>/cancel.json                     the wish to cancel, so that it outlives Redis
  *   batches/<id>/retries/<id>                    names a retry of this batch, written before the retry's manifest
  *   batches/<id>/output.jsonl, error.jsonl, _SUCCESS
+ *   batches/<id>/then.json                       the second batch, over the answers of parts, If-None-Match: *
  *   idempotency/<sha256 of the key>.json         which batch a key of the person's stands for, If-None-Match: *
  *   dead/<id>/<index>.json                       what a work item did to the cohorts that it ended
  *
@@ -127,6 +128,7 @@ export const objectKeys = {
   output: (id: string) => `batches/${id}/output.jsonl`,
   error: (id: string) => `batches/${id}/error.jsonl`,
   success: (id: string) => `batches/${id}/_SUCCESS`,
+  then: (id: string) => `batches/${id}/then.json`,
   idempotency: (key: string) => `idempotency/${createHash('sha256').update(key).digest('hex')}.json`,
   dead: () => 'dead/',
   deadOf: (batch: string) => `dead/${batch}/`,

@@ -121,15 +121,39 @@ export class ObjectStore {
     }
   }
 
+  /** An object with the tag of this version of it, for `replace`. @throws NotFoundError */
+  async getTagged(key: string, signal?: AbortSignal): Promise<{ bytes: Buffer; etag: string }> {
+    return this.read(key, undefined, signal);
+  }
+
+  /** Writes over the version with this tag; `changed`: there is another one by now, or none. */
+  async replace(
+    key: string,
+    body: Uint8Array,
+    etag: string,
+    signal?: AbortSignal,
+  ): Promise<'replaced' | 'changed'> {
+    try {
+      await this.client.send(
+        new PutObjectCommand({ Bucket: this.bucket, Key: this.prefix + key, Body: body, IfMatch: etag }),
+        { abortSignal: signal },
+      );
+      return 'replaced';
+    } catch (error) {
+      if ([404, 409, 412].includes(httpStatus(error) ?? 0)) return 'changed';
+      throw this.translate(error, 'write', key);
+    }
+  }
+
   /** @throws NotFoundError */
   async get(key: string, signal?: AbortSignal): Promise<Buffer> {
-    return this.read(key, undefined, signal);
+    return (await this.read(key, undefined, signal)).bytes;
   }
 
   /** Bytes [start, end) of an object. An empty range is an empty buffer and no request. */
   async getRange(key: string, start: number, end: number, signal?: AbortSignal): Promise<Buffer> {
     if (start === end) return Buffer.alloc(0);
-    const body = await this.read(key, `bytes=${start}-${end - 1}`, signal);
+    const { bytes: body } = await this.read(key, `bytes=${start}-${end - 1}`, signal);
     if (body.byteLength !== end - start) {
       throw new StoreError(
         'TRUNCATED',
@@ -141,7 +165,7 @@ export class ObjectStore {
 
   /** The first bytes of an object that is not empty: `max` of them, or all where it is shorter. */
   async getStart(key: string, max: number, signal?: AbortSignal): Promise<Buffer> {
-    return this.read(key, `bytes=0-${max - 1}`, signal);
+    return (await this.read(key, `bytes=0-${max - 1}`, signal)).bytes;
   }
 
   /** When the object was last written; undefined when it does not exist. */
@@ -291,7 +315,11 @@ export class ObjectStore {
     } while (ContinuationToken !== undefined);
   }
 
-  private async read(key: string, Range: string | undefined, signal?: AbortSignal): Promise<Buffer> {
+  private async read(
+    key: string,
+    Range: string | undefined,
+    signal?: AbortSignal,
+  ): Promise<{ bytes: Buffer; etag: string }> {
     try {
       const reply = await this.client.send(
         new GetObjectCommand({ Bucket: this.bucket, Key: this.prefix + key, Range }),
@@ -299,7 +327,7 @@ export class ObjectStore {
       );
       if (reply.Body === undefined)
         throw new StoreError('EMPTY_REPLY', `${this.url(key)} came without a body`);
-      return Buffer.from(await reply.Body.transformToByteArray());
+      return { bytes: Buffer.from(await reply.Body.transformToByteArray()), etag: reply.ETag ?? '' };
     } catch (error) {
       throw this.translate(error, 'read', key);
     }

@@ -1,7 +1,7 @@
 /** Staged requests to a batch whose questions and queries stay in the spool. */
 import { basename } from 'node:path';
 import { contentDigest, requestLine, type BatchDraft } from '../batch/draft.js';
-import type { ManifestHeader, ManifestRequest, ModelDigests } from '../contracts/manifest.js';
+import type { ManifestHeader, ManifestRequest, ModelDigests, PartPlace } from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
 import type { WorkItem } from '../contracts/work-item.js';
 import type { RequestText } from './parse-input.js';
@@ -10,10 +10,11 @@ import type { QueriedRequest } from './encode-queries.js';
 import type { Spool } from './spool.js';
 import type { StagedDocument } from './stage-documents.js';
 
-/** A request whose document is staged. */
+/** A request whose document is staged; or one of its parts, with an id of its own. */
 export interface Resolved {
   request: QueriedRequest;
   document: StagedDocument;
+  part?: PartPlace;
 }
 
 export interface BatchFacts {
@@ -26,6 +27,7 @@ export interface BatchFacts {
   expiresAt?: number;
   priority?: number;
   tenant?: string;
+  then?: ManifestHeader['then'];
 }
 
 /** All of a batch but its id, which may be drawn or come from elsewhere. */
@@ -39,7 +41,7 @@ export interface BatchPlan {
 export async function planBatch(
   spool: Spool,
   resolved: readonly Resolved[],
-  { file, options, digests, windowSeconds, expiresAt, priority, tenant }: BatchFacts,
+  { file, options, digests, windowSeconds, expiresAt, priority, tenant, then }: BatchFacts,
 ): Promise<BatchPlan> {
   const plan = planItems(
     resolved.map(({ request, document }) => ({ ...request, documentSha256: document.sha256 })),
@@ -58,7 +60,7 @@ export async function planBatch(
   };
 
   async function readRequest(ordinal: number): Promise<ManifestRequest> {
-    const { request, document } = at(ordinal);
+    const { request, document, part } = at(ordinal);
     const text = (await spool.readValue(request.text)) as RequestText;
     return {
       ordinal,
@@ -67,6 +69,7 @@ export async function planBatch(
       document,
       max_tokens: request.max_tokens,
       ...text,
+      ...(part === undefined ? {} : { part }),
     };
   }
 
@@ -84,7 +87,7 @@ export async function planBatch(
     };
   }
 
-  const digest = contentDigest({ options, digests, retry_of: null });
+  const digest = contentDigest({ options, digests, retry_of: null, then });
   for (const { ordinal } of keys) digest.update(requestLine(await readRequest(ordinal)));
   const totals = {
     requests: resolved.length,
@@ -109,6 +112,7 @@ export async function planBatch(
       retry_of: null,
       priority,
       tenant,
+      then,
     };
     const readItem = async (index: number): Promise<WorkItem> => {
       const ordinals = plan[index] ?? [];

@@ -1,8 +1,9 @@
 /** Reads, tokenises and stores each distinct document of an input file once. */
 import { createHash } from 'node:crypto';
-import { availableParallelism, endianness } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import { mapConcurrently } from '../batch/concurrency.js';
+import { documentBytes, type StoredDocument } from '../batch/documents.js';
 import { ConfigError, NotFoundError } from '../platform/errors.js';
 import { objectKeys } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
@@ -15,16 +16,14 @@ import { readInlineDocument, type DocumentRef } from './parse-input.js';
 import { Problems } from './problems.js';
 import { Slots } from './slots.js';
 import { Spool } from './spool.js';
+import { stageParts, type StagedPart } from './stage-parts.js';
 
 /** Documents tokenised at the same time: bounds memory, and more would wait for a processor. */
 const READERS = Math.min(8, availableParallelism());
 /** Documents under way, most of them waiting for the network. */
 const LANES = 16;
 
-export interface StagedDocument {
-  sha256: string;
-  tokens: number;
-}
+export type StagedDocument = StoredDocument;
 
 export interface StageProgress {
   done: number;
@@ -41,6 +40,8 @@ export interface StageInput {
   requests: readonly QueriedRequest[];
   /** The most document tokens that leave room for this request's queries and answers. */
   room: (request: QueriedRequest) => number;
+  /** Documents beyond their room are split, with this many tokens of overlap; undefined: they are a problem. */
+  overlap?: number;
   onProgress?: (progress: StageProgress) => void;
   signal?: AbortSignal;
 }
@@ -48,6 +49,8 @@ export interface StageInput {
 export interface StageResult {
   /** By `DocumentRef.key`. */
   documents: Map<string, StagedDocument>;
+  /** Of those that were split, likewise. */
+  parts: Map<string, StagedPart[]>;
   /** Those that were in S3 already, by sha256, with the `custom_id` of a request for each. */
   existing: Map<string, string>;
 }
@@ -62,7 +65,7 @@ export interface StageResult {
  * @throws InputError naming those lines; InfrastructureError when S3 fails.
  */
 export async function stageDocuments(input: StageInput): Promise<StageResult> {
-  const { store, requests, room, onProgress, signal } = input;
+  const { store, requests, room, overlap, onProgress, signal } = input;
   const users = new Map<string, QueriedRequest[]>();
   for (const request of requests) {
     const known = users.get(request.document.key);
@@ -70,6 +73,7 @@ export async function stageDocuments(input: StageInput): Promise<StageResult> {
     else known.push(request);
   }
   const documents = new Map<string, StagedDocument>();
+  const parts = new Map<string, StagedPart[]>();
   const existing = new Map<string, string>();
   const problems = new Problems();
   let tokens = 0;
@@ -92,12 +96,18 @@ export async function stageDocuments(input: StageInput): Promise<StageResult> {
       if (read instanceof Error) {
         for (const { line } of naming) problems.add({ line, field, message: read.message });
       } else {
-        for (const request of naming) {
-          if (read.tokens <= room(request)) continue;
+        const tooLong = naming.filter((request) => read.tokens > room(request));
+        for (const request of overlap === undefined ? tooLong : []) {
           const message = `has ${read.tokens} tokens; with its questions and max_tokens this request leaves room for ${Math.max(0, room(request))}. Split it, or use a model with a longer context`;
           problems.add({ line: request.line, field, message });
         }
-        if (problems.total === 0) {
+        if (problems.total === 0 && overlap !== undefined && tooLong.length > 0) {
+          // One cut serves all who name it.
+          const staged = await stageParts(input, spool, { most: Math.min(...tooLong.map(room)), overlap });
+          parts.set(key, staged);
+          for (const { sha256, existed } of staged) if (existed) existing.set(sha256, first.custom_id);
+        }
+        if (problems.total === 0 && tooLong.length < naming.length) {
           const stored = await store.createStream(objectKeys.document(read.sha256), spool.stream(), signal);
           if (stored === 'exists') existing.set(read.sha256, first.custom_id);
         }
@@ -111,7 +121,7 @@ export async function stageDocuments(input: StageInput): Promise<StageResult> {
   };
   await mapConcurrently([...users], LANES, stage, signal);
   problems.throwIfAny(input.file);
-  return { documents, existing };
+  return { documents, parts, existing };
 }
 
 /** The ids to the spool, piece by piece; or what is wrong with the source, as an error for the person. */
@@ -173,7 +183,7 @@ async function store(
   const hash = createHash('sha256').update(digest);
   let tokens = 0;
   for await (const ids of runs) {
-    const bytes = toLittleEndian(ids);
+    const bytes = documentBytes(ids);
     hash.update(bytes);
     await spool.append(bytes);
     tokens += ids.length;
@@ -189,9 +199,4 @@ async function* open(
   const options = { policy, format: document.format, signal };
   if (document.kind === 'path') yield* streamDocumentFile(dirname(file), document.path, options);
   else yield* streamDocumentUrl(store, document.url, options);
-}
-
-function toLittleEndian(ids: Uint32Array): Buffer {
-  const bytes = Buffer.from(ids.buffer, ids.byteOffset, ids.byteLength);
-  return endianness() === 'BE' ? Buffer.from(bytes).swap32() : bytes;
 }

@@ -21,6 +21,7 @@ import { planBatch, type Resolved } from './build-batch.js';
 import { encodeQueries, type QueriedRequest } from './encode-queries.js';
 import { parseInput } from './parse-input.js';
 import { checkModel, checkOptions, resolveOptions, type ChosenOptions } from './run-options.js';
+import { partId } from './split.js';
 import { Spool } from './spool.js';
 import { stageDocuments, type StageProgress } from './stage-documents.js';
 
@@ -57,6 +58,13 @@ export interface SubmitInput {
   tenant?: string;
   /** Accepts documents that the model cannot hold; their requests end as errors. */
   allowTooLong?: boolean;
+  /** Splits documents that the model cannot hold; a second batch then asks about the parts' answers. */
+  split?: {
+    /** Tokens that a part has in common with the one before. */
+    overlap: number;
+    /** Of the second batch; null: each request's own. */
+    question: string | null;
+  };
   /** Called when every line is known to be good, before anything else is opened. */
   onParsed?: () => Promise<unknown>;
   onProgress?: (progress: StageProgress) => void;
@@ -78,6 +86,8 @@ export interface Submitted {
   /** Of the batch as it stands: one that was submitted before keeps its own. */
   priority: number;
   expiresAt: number | null;
+  /** The requests that were split. */
+  split: { custom_id: string; parts: number }[];
 }
 
 /**
@@ -129,28 +139,42 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
   );
   // The last new token is never fed back, so it needs no position.
   const room = (request: QueriedRequest) => maxPositions - request.longestQuery - (request.max_tokens - 1);
-  const { documents, existing } = await stageDocuments({
+  const { documents, parts, existing } = await stageDocuments({
     store: deps.store,
     tokenizer,
     file,
     policy,
     requests,
     room: input.allowTooLong === true ? () => Infinity : room,
+    overlap: input.split?.overlap,
     onProgress: input.onProgress,
     signal,
   });
   await keepDocuments(deps, existing, signal);
   reach('staged');
 
-  const resolved = requests.map((request): Resolved => {
-    const document = documents.get(request.document.key);
+  const split: Submitted['split'] = [];
+  const resolved = requests.flatMap((request): Resolved[] => {
+    const { key } = request.document;
+    const document = documents.get(key);
     if (document === undefined) throw new Error(`document of line ${request.line} was not staged`);
-    return { request, document };
+    const staged = document.tokens > room(request) ? parts.get(key) : undefined;
+    if (staged === undefined) return [{ request, document }];
+    const { custom_id: of } = request;
+    split.push({ custom_id: of, parts: staged.length });
+    return staged.map(({ sha256, tokens, index, count, start, end }) => ({
+      request: { ...request, custom_id: partId(of, index, count) },
+      document: { sha256, tokens },
+      part: { of, index, count, start, end },
+    }));
   });
+  const then = split.length > 0 && input.split ? { question: input.split.question } : undefined;
+  const thenQuestion = then?.question ?? null;
+  const thenQuery = thenQuestion === null ? [] : await tokenizer.encodeQuery(thenQuestion);
   // A document that will end as an error must not set the batch's l_a and l_p.
   const fitting = resolved.filter(({ request, document }) => document.tokens <= room(request));
   const longestDocument = fitting.reduce((most, { document }) => Math.max(most, document.tokens), 0);
-  const longestQuery = requests.reduce((most, each) => Math.max(most, each.longestQuery), 0);
+  const longestQuery = requests.reduce((most, each) => Math.max(most, each.longestQuery), thenQuery.length);
   const { chosen, why } = choose(input.options, longestDocument, longestQuery);
   const options = resolveOptions(
     chosen,
@@ -161,7 +185,7 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
       hasRetainingHeads,
     },
   );
-  const facts = { file, options, digests, windowSeconds, expiresAt, priority, tenant };
+  const facts = { file, options, digests, windowSeconds, expiresAt, priority, tenant, then };
   const plan = await planBatch(spool, resolved, facts);
   const id = await chooseId(deps, input, plan.content);
   const { created, header } = await createBatchFrom(deps, plan.draft(id), {
@@ -178,6 +202,7 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
     documentTokens: [...distinct.values()].reduce((sum, tokens) => sum + tokens, 0),
     priority: header.priority ?? 0,
     expiresAt: header.expires_at,
+    split,
   };
 }
 

@@ -41,6 +41,8 @@ export interface Tokenizer {
    * @throws TextError for half a surrogate pair, naming its UTF-16 index.
    */
   streamDocument(pieces: Pieces, signal?: AbortSignal): AsyncGenerator<Uint32Array>;
+  /** The prompt's ids before and after a document, as they are when no text of the document touches them. */
+  documentFrame(): Promise<{ before: Uint32Array; after: Uint32Array }>;
   /** What goes into the anchor and after the document. */
   encodeQuery(question: string): Promise<number[]>;
   /** Messages with their roles; undefined when the model has no chat template, or a `longhaul.json`. */
@@ -102,6 +104,10 @@ async function open(
   const streamDocument = (pieces: Pieces, signal?: AbortSignal) =>
     encode([beforeDocument, pieces, prompt.after_document], signal);
   const encodeDocument = (text: string, signal?: AbortSignal) => whole(streamDocument(text, signal));
+  const documentFrame = async () => ({
+    before: await whole(encode([beforeDocument])),
+    after: await whole(encode([prompt.after_document])),
+  });
   const encodeQuery = async (question: string) => [
     ...(await whole(encode([beforeQuestion, question, afterQuestion]))),
   ];
@@ -140,6 +146,7 @@ async function open(
     stop,
     streamDocument,
     encodeDocument,
+    documentFrame,
     encodeQuery,
     conversation: prompt.chat && conversationBy(prompt.chat),
     async decodeAnswer(ids) {

@@ -18,7 +18,7 @@ it('locks that end too early or not for hours cost time alone, and batches expir
   const modelDir = writeRandomModel(await tempDir('longhaul-cohort-'), 40);
   const clock = await makeWallClock(folder);
   const [redis, s3] = await Promise.all([startRedis({ environment: clock.environment }), startS3()]);
-  const bench = new Bench({ redis, s3, modelDir, close: () => Promise.resolve() });
+  const bench = new Bench({ redis, s3, modelDir });
   const aggregator = startCommand(['aggregator'], { redisUrl: redis.url, ...s3.settings });
   const redisHours = async () => (Number((await bench.redis.time())[0]) * 1000 - Date.now()) / HOUR;
   const outcomes = async (id: string) => {

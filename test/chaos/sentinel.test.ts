@@ -17,7 +17,7 @@ it('all go over to the new master; what it does not know comes back from S3, and
   const s3 = await startS3();
   const modelDir = writeRandomModel(await tempDir('longhaul-sentinel-'), 60);
   const redis = { ...sentinels.master, url: sentinels.url };
-  const bench = new Bench({ redis, s3, modelDir, close: () => Promise.resolve() });
+  const bench = new Bench({ redis, s3, modelDir });
   const aggregator = startCommand(['aggregator'], { redisUrl: sentinels.url, ...s3.settings });
   // What it holds, asked without the sentinels.
   const replica = createRedis(sentinels.replica.url, 'command');

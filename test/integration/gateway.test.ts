@@ -11,9 +11,10 @@ import type { Limits } from '../../src/gateway/api-keys.js';
 import { gatewayCommand } from '../../src/cli/gateway.js';
 import { drawId, type BatchRecord } from '../../src/gateway/records.js';
 import { responses } from '../../src/gateway/schemas.js';
-import { toEnvironment } from '../../src/platform/config.js';
+import { toEnvironment, type Settings } from '../../src/platform/config.js';
 import { gatewayKeys } from '../../src/platform/keys.js';
 import { until } from '../chaos/cohort-support.js';
+import { startCommand } from '../support/command.js';
 import { watch } from '../support/leaks.js';
 import { tempDir, trackLeaks } from '../support/services.js';
 import {
@@ -200,6 +201,38 @@ test('the example in examples/bulk-qa asks every book of a folder, once', { time
   expect(again.out).toBe(first.out);
   expect(again.err).toContain('asked before');
 });
+
+test(
+  'the example in examples/nightly-digest keeps a folder in S3 and prints a digest',
+  { timeout: 120_000 },
+  async () => {
+    const documents = join(folder, 'documents');
+    await mkdir(documents);
+    await writeFile(join(documents, 'today.txt'), TEXT);
+    await writeFile(join(documents, 'picture.png'), 'no text');
+    const question = join(folder, 'question.txt');
+    await writeFile(question, QUESTION);
+    const settings: Partial<Settings> = {
+      ...stack.s3.settings,
+      redisUrl: stack.redis.url,
+      modelDir: resolve('models/demo'),
+      ranks: 2,
+    };
+    const scheduler = startCommand(['scheduler'], settings);
+    try {
+      const { code, out, err } = await runExample(
+        [resolve('examples/nightly-digest/nightly.js'), documents, question],
+        { ...toEnvironment({ ...settings, profile: 'fast' }), HOME: process.env['HOME'] ?? '' },
+      );
+      expect(code, err + scheduler.log.join('')).toBe(0);
+      expect(out).toContain('1 new or changed documents');
+      expect(out).toMatch(/^## `today\.txt`\n\n> .*/m);
+      expect(out).toContain(KEY);
+    } finally {
+      await scheduler.stop();
+    }
+  },
+);
 
 test('a bad file fails its batch with the lines; what longhaul may not read is refused too', async () => {
   const text = jsonl(

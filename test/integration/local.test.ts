@@ -93,7 +93,7 @@ describe('longhaul local', () => {
     }
 
     const all = identities();
-    expect(all).toHaveLength(7);
+    expect(all).toHaveLength(8);
     const second = await up();
     expect(second).toMatchObject({ code: 0 });
     expect(second.err).toContain('is up already; nothing was done');
@@ -106,12 +106,18 @@ describe('longhaul local', () => {
     expect(seen).toMatchObject({ state: 'up', cohort: 'READY' });
     expect((await fetch(String(seen.dashboard))).status).toBe(200);
     expect(seen.processes.map((p) => [p.name, p.alive, p.restarts])).toEqual(
-      ['redis', 's3', 'aggregator', 'dashboard', 'rank-0', 'rank-1'].map((name) => [name, true, 0]),
+      ['redis', 's3', 'aggregator', 'scheduler', 'dashboard', 'rank-0', 'rank-1'].map((name) => [
+        name,
+        true,
+        0,
+      ]),
     );
 
     const ended = await local('down');
     expect(ended.out.match(/stopped [\w-]+/g)).toEqual(
-      ['rank-0', 'rank-1', 'dashboard', 'aggregator', 's3', 'redis'].map((name) => `stopped ${name}`),
+      ['rank-0', 'rank-1', 'dashboard', 'scheduler', 'aggregator', 's3', 'redis'].map(
+        (name) => `stopped ${name}`,
+      ),
     );
     expect(all.some(isAlive)).toBe(false);
     expect(existsSync(join(dir, 'local.json'))).toBe(false);
@@ -155,7 +161,7 @@ describe('longhaul local', () => {
       now = await status();
     }
     for (const name of ['rank-0', 'rank-1']) expect(pid(now, name)).not.toBe(pid(before, name));
-    for (const name of ['redis', 's3', 'aggregator', 'dashboard'])
+    for (const name of ['redis', 's3', 'aggregator', 'scheduler', 'dashboard'])
       expect(pid(now, name)).toBe(pid(before, name));
   });
 

@@ -5,11 +5,12 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { scheduleCommand } from '../../src/cli/schedule.js';
 import { workItem } from '../../src/contracts/work-item.js';
 import { objectKeys, scheduleKeys } from '../../src/platform/keys.js';
 import type { RunRecord } from '../../src/producer/schedule/history.js';
+import { readSchedule, setPaused } from '../../src/producer/schedule/store.js';
 import type { Config } from '../../src/platform/config.js';
 import { watch } from '../support/leaks.js';
 import { endProcess, tempDir } from '../support/services.js';
@@ -56,12 +57,15 @@ test(
       let body = '';
       request.on('data', (chunk: Buffer) => (body += chunk.toString()));
       request.on('end', () => {
+        // One that listens and says nothing.
+        if (request.url === '/silent') return;
         calls.push({ url: request.url ?? '', body });
         response.writeHead(calls.length === 1 ? 500 : 204).end();
       });
     }).listen(0, '127.0.0.1');
     await once(server, 'listening');
-    const webhook = `http://127.0.0.1:${(server.address() as AddressInfo).port}/path-is-secret`;
+    const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const webhook = `${origin}/path-is-secret`;
 
     bench.aggregator();
     bench.answering(async ({ batch_id, item }) =>
@@ -71,6 +75,11 @@ test(
     const schedulers = [1, 2].map(() => watch(spawnCli(config, ['scheduler'])));
     for (const { stderr } of schedulers) stderr?.on('data', (text: Buffer) => (log += text.toString()));
     try {
+      // Its webhook takes its time meanwhile.
+      const nowhere = ['--input', 's3://nowhere-at-all/in/'];
+      await cli('add', 'silent', ...clock, ...nowhere, '--webhook', `${origin}/silent`);
+      await cli('run-now', 'silent');
+
       // Two documents that can be answered and one that cannot be taken.
       await Promise.all([
         put('a.txt', 'The sky is blue.'),
@@ -117,7 +126,7 @@ test(
       expect(caught).toMatch(/^\d{4}0101T050000Z$/);
 
       // A bucket that is not there.
-      await cli('add', 'broken', ...clock, '--input', 's3://nowhere-at-all/in/', '--webhook', webhook);
+      await cli('add', 'broken', ...clock, ...nowhere, '--webhook', webhook);
       expect(await cli('list')).toContain('broken');
       expect(await cli('list', '--json')).not.toContain('path-is-secret');
       const failing = (await cli('run-now', 'broken')).trim();
@@ -138,6 +147,26 @@ test(
         status: 'failed',
       });
 
+      const silent = await bench.until(
+        async () => (await history('silent')).find((r) => r.webhook !== null),
+        20_000,
+      );
+      expect(silent.webhook).toEqual({ delivered: false, attempts: 3, detail: 'no answer within 1000 ms' });
+      expect(await cli('history', 'silent')).toContain('webhook no answer within 1000 ms');
+
+      // Somebody else's change comes between the reading and the writing of a pause.
+      const read = store.getTagged.bind(store);
+      const spy = vi.spyOn(store, 'getTagged').mockImplementationOnce(async (key, signal) => {
+        const found = await read(key, signal);
+        const theirs = { ...(JSON.parse(found.bytes.toString()) as object), max_tokens: 9 };
+        await store.put(key, [Buffer.from(JSON.stringify(theirs))]);
+        return found;
+      });
+      expect(await setPaused(bench.deps, 'missed', true)).toMatchObject({ paused: true, max_tokens: 9 });
+      expect(spy).toHaveBeenCalledTimes(2);
+      spy.mockRestore();
+      expect(await readSchedule(store, 'missed')).toMatchObject({ paused: true, max_tokens: 9 });
+      await cli('resume', 'missed');
       await cli('pause', 'missed');
       expect(await cli('list')).toMatch(/^missed .* paused$/m);
       await cli('remove', 'missed');

@@ -21,6 +21,8 @@ const status = (change: Partial<BatchStatus> & { answered?: number; failed?: num
     documents: { total: 2, ended: 0 },
     usage: { document_tokens: 0, query_tokens: 0, answer_tokens: 0 },
     work: { documents: 0, document_tokens: 0, rank_seconds: { gpu: 0, cpu: 0 } },
+    then: null,
+    then_of: null,
     ...rest,
   };
 };

@@ -1,9 +1,13 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import type { SourceDocument } from '../../src/contracts/schedule.js';
 import { digestMarkdown } from '../../src/producer/schedule/digest.js';
 import { newSchedule } from '../../src/producer/schedule/new-schedule.js';
 import { choose, nextStep, type RunFacts } from '../../src/producer/schedule/run-state.js';
 import { latestDue, nextDue, runName } from '../../src/producer/schedule/times.js';
+import { callWebhook } from '../../src/producer/schedule/webhook.js';
 
 const document = (name: string, change: Partial<SourceDocument> = {}): SourceDocument => ({
   url: `s3://in/${name}`,
@@ -37,7 +41,7 @@ test('what S3 holds of a run says what comes next', () => {
     hasWebhook: true,
   };
   const plan = { found: [document('a')], chosen: [0] };
-  const batch = { batch_id: 'b', refused: [] };
+  const batch = { batch_id: 'b', refused: [], split: [] };
   const end = (status: 'succeeded' | 'failed') => ({
     status,
     error: null,
@@ -98,9 +102,42 @@ test('no answer becomes a heading of the digest', () => {
     document: document('a`b'),
     status: 'answered' as const,
     answer: '# no\n# heading',
+    parts: 3,
     error: null,
   };
   const text = digestMarkdown({ name: 'n', input: 's3://in/', prompt: 'What?' }, 'run', [entry]);
   expect(text.match(/^#.*$/gm)).toEqual(['# n, run', '## `` a`b ``']);
+  expect(text).toContain('Read in 3 parts; this is asked of their answers.');
   expect(text).toContain('> # no\n> # heading');
+});
+
+test.each([
+  ['never', 'no answer within 200 ms'],
+  ['500', 'answered 500'],
+  ['302', 'answered 302'],
+  ['hang up', 'could not be reached'],
+])('a webhook that answers %s is called three times, and no more', async (how, detail) => {
+  let calls = 0;
+  const server = createServer((request, response) => {
+    calls += 1;
+    if (how === '302') response.writeHead(302, { location: '/elsewhere' }).end();
+    else if (how === '500') response.writeHead(500).end();
+    else if (how === 'hang up') request.socket.destroy();
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  try {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`;
+    const news = { schedule: 'n', run: 'r', status: 'failed' as const, error: { code: 'C', message: 'm' } };
+    const limits = { webhook: 200, webhookBackoff: 5 };
+    const began = performance.now();
+    const told = await callWebhook(url, news, limits, new AbortController().signal);
+    expect(told).toEqual({ delivered: false, attempts: 3, detail });
+    // One may be given up before it gets there.
+    expect(calls).toBeLessThanOrEqual(3);
+    expect(calls).toBeGreaterThan(0);
+    expect(performance.now() - began).toBeLessThan(3000);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
 });

@@ -24,13 +24,14 @@ export function chosenOf({ found, chosen }: RunPlan): SourceDocument[] {
 }
 
 /**
- * Documents that no batch can take (too long, no text, gone) are left out and told; the others are submitted.
+ * Documents that no batch can take (no text, gone) are left out and told; the others are submitted, those that are too
+ * long for the model in parts.
  * @throws LonghaulError `NO_DOCUMENT_TAKEN` when none is left.
  */
 export async function submitRun(
   deps: BatchDeps,
   config: Config,
-  { prompt, max_tokens, priority }: Schedule,
+  { prompt, max_tokens, priority, overlap, then_prompt }: Schedule,
   { id, documents }: { id: string; documents: readonly SourceDocument[] },
   signal?: AbortSignal,
 ): Promise<RunBatch> {
@@ -38,10 +39,14 @@ export async function submitRun(
   // An earlier try, or another scheduler, has made it; documents may have changed since.
   if ((await ifFound(readHeader(deps.store, id, signal))) !== undefined) {
     const { requests } = await readManifest(deps.store, id, signal);
-    const taken = new Set(requests.map(({ custom_id }) => custom_id));
+    const parts = new Map(requests.map(({ custom_id, part }) => [part?.of ?? custom_id, part?.count ?? 1]));
     const message = 'was refused when the batch was made';
-    const left = documents.filter(({ url }) => !taken.has(requestId(url)));
-    return { batch_id: id, refused: left.map(({ url }) => ({ url, message })) };
+    const left = documents.filter(({ url }) => !parts.has(requestId(url)));
+    return {
+      batch_id: id,
+      refused: left.map(({ url }) => ({ url, message })),
+      split: splitOf(documents, parts),
+    };
   }
   const directory = await mkdtemp(join(tmpdir(), 'longhaul-schedule-'));
   const file = join(directory, 'requests.jsonl');
@@ -65,7 +70,7 @@ export async function submitRun(
       );
       await writeFile(file, lines.join('\n') + '\n');
       try {
-        await submit(deps, {
+        const { split } = await submit(deps, {
           file,
           policy: sourcePolicy(config),
           modelDir: config.modelDir,
@@ -73,9 +78,14 @@ export async function submitRun(
           options: { method: 'apb', ranks: config.ranks },
           id,
           priority,
+          split: { overlap, question: then_prompt },
           signal,
         });
-        return { batch_id: id, refused: [...refused].map(([url, message]) => ({ url, message })) };
+        return {
+          batch_id: id,
+          refused: [...refused].map(([url, message]) => ({ url, message })),
+          split: splitOf(documents, new Map(split.map(({ custom_id, parts }) => [custom_id, parts]))),
+        };
       } catch (error) {
         if (!(error instanceof InputError)) throw error;
         const before = refused.size;
@@ -90,6 +100,16 @@ export async function submitRun(
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+function splitOf(
+  documents: readonly SourceDocument[],
+  parts: ReadonlyMap<string, number>,
+): RunBatch['split'] {
+  return documents.flatMap(({ url }) => {
+    const count = parts.get(requestId(url)) ?? 1;
+    return count > 1 ? [{ url, parts: count }] : [];
+  });
 }
 
 /** A request's `custom_id`: the document's URL, or a hash where that is too long. */

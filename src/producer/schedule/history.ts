@@ -1,12 +1,15 @@
 /** What people see of schedules and runs. */
 import type { RunEnd, RunStart, RunWebhook, Schedule } from '../../contracts/schedule.js';
 import type { ObjectStore } from '../../platform/object-store.js';
+import { readThen } from '../../batch/then.js';
 import { listRuns, readPart, readSchedule } from './store.js';
 
 export interface RunRecord extends Pick<RunStart, 'run' | 'cause'> {
   /** `waiting`: for an earlier run, or for a scheduler. */
   status: 'waiting' | 'running' | RunEnd['status'];
   batch_id: string | null;
+  /** The second batch, over the answers of parts. */
+  then: string | null;
   end: RunEnd | null;
   webhook: RunWebhook | null;
 }
@@ -31,12 +34,15 @@ export async function scheduleHistory(
         part('end'),
         part('webhook'),
       ]);
+      const split = batch !== undefined && batch.split.length > 0;
+      const then = split ? ((await readThen(store, batch.batch_id, signal))?.batch_id ?? null) : null;
       const status = end?.status ?? (plan === undefined ? ('waiting' as const) : ('running' as const));
       return {
         run,
         cause: start?.cause ?? 'cron',
         status,
         batch_id: batch?.batch_id ?? null,
+        then,
         end: end ?? null,
         webhook: webhook ?? null,
       };

@@ -3,7 +3,7 @@
  *
  *   started    run.json                    next: plan, unless an earlier run of the schedule is open: wait
  *   planned    plan.json                   next: submit; where it takes nothing: end, succeeded
- *   submitted  batch.json                  next: wait for the batch, then: digest
+ *   submitted  batch.json                  next: wait for the batch, and the one over parts' answers, then: digest
  *   ended      end.json: succeeded|failed  next: nothing; of a failed one with a webhook: notify
  *   notified   webhook.json                next: nothing
  *
@@ -18,6 +18,7 @@ export interface RunFacts {
   earlierOpen: boolean;
   plan: RunPlan | undefined;
   batch: RunBatch | undefined;
+  /** And the second one, where it has parts. */
   batchEnded: boolean;
   end: RunEnd | undefined;
   webhook: RunWebhook | undefined;

@@ -2,8 +2,16 @@
 import { unixNow } from '../../batch/flags.js';
 import { readHeader } from '../../batch/header.js';
 import { readSuccess } from '../../batch/success.js';
+import { readThen } from '../../batch/then.js';
 import type { BatchDeps } from '../../batch/queues.js';
-import type { RunEnd, RunPlan, RunStart, Schedule, SourceDocument } from '../../contracts/schedule.js';
+import type {
+  RunBatch,
+  RunEnd,
+  RunPlan,
+  RunStart,
+  Schedule,
+  SourceDocument,
+} from '../../contracts/schedule.js';
 import type { Config } from '../../platform/config.js';
 import { describeError, ifFound, InfrastructureError, LonghaulError } from '../../platform/errors.js';
 import type { Logger } from '../../platform/logger.js';
@@ -62,11 +70,20 @@ async function readFacts(
     part('end'),
     part('webhook'),
   ]);
-  const batchEnded =
-    batch !== undefined && end === undefined && (await hasEnded(store, batch.batch_id, signal));
+  const batchEnded = batch !== undefined && end === undefined && (await haveEnded(store, batch, signal));
   const earlierOpen =
     plan === undefined && end === undefined && (await isEarlierOpen(store, name, run, signal));
   return { earlierOpen, plan, batch, batchEnded, end, webhook, hasWebhook: url !== null };
+}
+
+async function haveEnded(store: BatchDeps['store'], batch: RunBatch, signal: AbortSignal): Promise<boolean> {
+  const { batch_id: id, split } = batch;
+  if (!(await hasEnded(store, id, signal))) return false;
+  if (split.length === 0) return true;
+  const then = await readThen(store, id, signal);
+  // Of one that was removed nobody will start it.
+  if (then === undefined) return (await ifFound(readHeader(store, id, signal))) === undefined;
+  return then.batch_id === null || hasEnded(store, then.batch_id, signal);
 }
 
 /** One that was removed has ended too: its digest cannot be made, and the run says so. */

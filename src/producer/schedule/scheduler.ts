@@ -12,6 +12,7 @@ import { ObjectStore } from '../../platform/object-store.js';
 import { batchNeeds } from '../../platform/readiness.js';
 import { checkRedis, createRedis } from '../../platform/redis.js';
 import { Releasers } from '../../platform/shutdown.js';
+import { armTestPoint } from '../../platform/test-points.js';
 import { advanceRun, type RunDeps } from './run.js';
 import {
   listRuns,
@@ -36,6 +37,7 @@ const CONCURRENCY = 4;
  */
 export async function runScheduler(config: Config, logger: Logger, signal: AbortSignal): Promise<void> {
   const releasers = new Releasers();
+  armTestPoint(config, logger);
   try {
     const redis = createRedis(config.redisUrl, 'command');
     releasers.add(() => redis.disconnect());

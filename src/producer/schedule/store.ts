@@ -60,13 +60,22 @@ export async function readSchedule(
   name: string,
   signal?: AbortSignal,
 ): Promise<Schedule> {
+  return (await readTagged(store, name, signal)).schedule;
+}
+
+/** With the tag of this version of it. @throws NotFoundError */
+async function readTagged(
+  store: ObjectStore,
+  name: string,
+  signal?: AbortSignal,
+): Promise<{ schedule: Schedule; etag: string }> {
   const unknown = () =>
     new NotFoundError(`there is no schedule ${name}; \`longhaul schedule list\` shows those there are`);
   if (!schedule.shape.name.safeParse(name).success) throw unknown();
   const key = scheduleKeys.schedule(name);
-  const bytes = await ifFound(store.get(key, signal));
-  if (bytes === undefined) throw unknown();
-  return parse(store, key, schedule, bytes);
+  const found = await ifFound(store.getTagged(key, signal));
+  if (found === undefined) throw unknown();
+  return { schedule: parse(store, key, schedule, found.bytes), etag: found.etag };
 }
 
 export async function listSchedules(store: ObjectStore, signal?: AbortSignal): Promise<Schedule[]> {
@@ -90,19 +99,30 @@ export async function addSchedule(deps: BatchDeps, added: Schedule, signal?: Abo
   await withScheduleQueue(deps.redis, (queue) => wind(queue, added));
 }
 
-/** Pauses or resumes; what was due meanwhile is not caught up. A run that is under way goes on. */
+/** Changes that are begun again because somebody else's came first. */
+const EDITS = 8;
+
+/** Pauses or resumes, over whatever others change at the same time; what was due meanwhile is not caught up. A run that is under way goes on. */
 export async function setPaused(
   deps: BatchDeps,
   name: string,
   paused: boolean,
   signal?: AbortSignal,
 ): Promise<Schedule> {
-  const before = await readSchedule(deps.store, name, signal);
-  if (before.paused === paused) return before;
-  const after = { ...before, paused, active_since: unixNow() };
-  await deps.store.put(scheduleKeys.schedule(name), [encode(after)], signal);
-  await withScheduleQueue(deps.redis, (queue) => wind(queue, after));
-  return after;
+  const { store, redis } = deps;
+  for (let attempt = 1; attempt <= EDITS; attempt++) {
+    const { schedule: before, etag } = await readTagged(store, name, signal);
+    if (before.paused === paused) return before;
+    const after = { ...before, paused, active_since: unixNow() };
+    const written = await store.replace(scheduleKeys.schedule(name), encode(after), etag, signal);
+    if (written === 'changed') continue;
+    await withScheduleQueue(redis, (queue) => wind(queue, after));
+    return after;
+  }
+  throw new StoreError(
+    'CONFLICT',
+    `${store.url(scheduleKeys.schedule(name))} was changed by others ${EDITS} times in a row; try again`,
+  );
 }
 
 /** Forgets the schedule and its history; batches and digests stay. */
