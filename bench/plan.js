@@ -165,7 +165,7 @@ function report() {
   return [
     '# The planner beside every fixed choice',
     '',
-    `\`node bench/plan.js --runs ${values.runs} --out docs/benchmarks/plan.md\`, ${new Date().toISOString().slice(0, 10)}: ${cpus()[0].model.trim()}, ${availableParallelism()} processors with a`,
+    `\`node bench/plan.js --tokens ${values.tokens} --runs ${values.runs} --out docs/benchmarks/plan.md\`, ${new Date().toISOString().slice(0, 10)}: ${cpus()[0].model.trim()}, ${availableParallelism()} processors with a`,
     `load of ${load}, most of it from other work; ${calibration.engine}, ${calibration.comm}; ${modelDir}; one rank or two. The calibration took ${calibrationSeconds.toFixed(0)} s.`,
     '',
     'A number is processor seconds of the slowest rank, the least of the turns: how long a prefill takes where each rank has a',

@@ -116,7 +116,7 @@ function describeCalibration({ calibration }: Kept): string {
     ' and ',
   );
   const how = seconds_by === 'clock' ? 'seconds of the clock' : 'processor seconds';
-  return `Calibrated ${measured_at.slice(0, 10)} on ${machine}, ${engine}, ${comm}: least ${how} of the slowest rank at ${lengths} tokens.`;
+  return `Calibrated ${measured_at.slice(0, 10)} on ${machine}, ${engine}, ${comm}: least ${how} of each rank at ${lengths} tokens.`;
 }
 
 function sayStep(step: string): void {

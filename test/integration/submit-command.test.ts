@@ -4,6 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { submitCommand } from '../../src/cli/submit.js';
+import { writeCalibration } from '../../src/plan/calibration.js';
+import type { Submitted } from '../../src/producer/submit.js';
+import { modelDigests } from '../../src/text/model-digests.js';
 import { startRedis, startS3, tempDir, type RedisService, type S3Service } from '../support/services.js';
 
 let redis: RedisService;
@@ -111,4 +114,59 @@ test('names the problems of a bad file also where Redis does not answer; a good 
   await expect(bad.done).rejects.toThrow(/line 1, document/);
   const fine = await longhaul(good, '--config', nowhere);
   await expect(fine.done).rejects.toThrow(/Redis at redis:\/\/127\.0\.0\.1:1 does not answer/);
+});
+
+test('--method auto runs as the planner says, and the batch says how; without a calibration it is refused', async () => {
+  const modelDir = 'models/demo'; // the tiny one has no layers
+  const calibrationFile = join(directory, 'calibration.json');
+  const way = {
+    method: 'full',
+    ranks: 1,
+    ring_layout: null,
+    blocks: 'even',
+    anchor: null,
+    passing: 0,
+  } as const;
+  const settings = join(directory, 'config.json');
+  const before = await readFile(settings, 'utf8');
+  const changed = { ...(JSON.parse(before) as object), modelDir, calibrationFile };
+  await writeFile(settings, JSON.stringify(changed));
+  await expect((await longhaul(good, '--method', 'auto')).done).rejects.toThrow(
+    'needs a calibration of this model on a machine of the cohort; make it with longhaul plan --calibrate',
+  );
+  await writeCalibration(calibrationFile, {
+    format: 'longhaul-calibration/1',
+    model: (await modelDigests(modelDir)).model,
+    machine: 'one of the cohort',
+    backend: 'cpu',
+    threads: 1,
+    precision: 'float32',
+    engine: 'cpu',
+    comm: 'tcp',
+    seconds_by: 'processor',
+    places: 2,
+    measured_at: new Date().toISOString(),
+    measurements: [
+      { way, blocks: [4096], seconds: [0.5] },
+      { way, blocks: [1024], seconds: [0.07] },
+    ],
+    rates: { rowSeconds: 5e-5, pairSeconds: 3e-8 },
+  });
+  try {
+    const { written, done } = await longhaul(good, '--method', 'auto', '--json');
+    await done;
+    const { options, why } = JSON.parse(written.stdout) as Submitted;
+    expect(options).toMatchObject({ ranks: 2, anchor: null, passing: 0, select: null });
+    expect(['full', 'ring', 'ulysses']).toContain(options.method);
+    expect(why).toMatch(/^exact, because the fastest way that is not/);
+    expect(written.stderr).toContain(why);
+    for (const [args, message] of [
+      [['--method', 'auto', '--anchor', '5'], '--method auto chooses --anchor itself'],
+      [['--policy', 'fast'], '--policy fast belongs to --method auto; leave it out with apb'],
+    ] as const) {
+      await expect((await longhaul(good, ...args)).done).rejects.toThrow(message);
+    }
+  } finally {
+    await writeFile(settings, before);
+  }
 });
