@@ -86,7 +86,9 @@ export function markdown(results: readonly CellResult[], machine: string): strin
 }
 
 const colours = ['#4c78a8', '#b279a2', '#e45756', '#f58518', '#54a24b', '#72b7b2', '#eeca3b', '#9d9da1'];
-const [left, barsWidth, right, rowHeight] = [300, 520, 80, 24];
+const [margin, barsWidth, right, rowHeight] = [20, 520, 80, 24];
+/** Pixels that words take at the most in a wide sans-serif of 12: SVG cannot measure them before they are drawn. */
+const wide = (words: string) => Math.ceil(7.2 * words.length);
 
 /** One bar per cell, its phases stacked; the bars of one length share a scale. */
 export function svg(results: readonly CellResult[]): string {
@@ -94,19 +96,23 @@ export function svg(results: readonly CellResult[]): string {
   const lengths = [...new Set(results.map(({ tokens }) => tokens))].sort((a, b) => a - b);
   const text = (x: number, y: number, words: string, more = '') =>
     `<text x="${x}" y="${y}"${more}>${words}</text>`;
-  let y = 44;
-  const parts = phases.flatMap((phase, index) => [
-    `<rect x="${20 + index * 108}" y="10" width="12" height="12" fill="${colours[index]}"/>`,
-    text(38 + index * 108, 20, phase),
-  ]);
+  const left = margin + Math.max(0, ...results.map((cell) => wide(way(cell)))) + 8;
+  let [x, y] = [margin, 44];
+  const parts: string[] = [];
+  for (const [index, phase] of phases.entries()) {
+    parts.push(`<rect x="${x}" y="10" width="12" height="12" fill="${colours[index]}"/>`);
+    parts.push(text(x + 18, 20, phase));
+    x += 18 + wide(phase) + 18;
+  }
+  const legendEnd = x;
   for (const tokens of lengths) {
     const cells = results.filter((each) => each.tokens === tokens);
     const slowest = Math.max(...cells.map(({ seconds }) => seconds));
-    parts.push(text(20, y + 14, `${tokens} tokens`, ' font-weight="bold"'));
+    parts.push(text(margin, y + 14, `${tokens} tokens`, ' font-weight="bold"'));
     y += rowHeight;
     for (const cell of cells) {
       parts.push(text(left - 8, y + 14, way(cell), ' text-anchor="end"'));
-      let x = left;
+      x = left;
       for (const [index, phase] of phases.entries()) {
         const width = (barsWidth * (cell.phases[phase] ?? 0)) / slowest;
         parts.push(
@@ -119,7 +125,7 @@ export function svg(results: readonly CellResult[]): string {
     }
     y += 8;
   }
-  const size = `width="${left + barsWidth + right}" height="${y}"`;
+  const size = `width="${Math.max(left + barsWidth + right, legendEnd)}" height="${y}"`;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" ${size} font-family="sans-serif" font-size="12">`,
     '<rect width="100%" height="100%" fill="white"/>',
