@@ -4,10 +4,13 @@
  * way is the planner's own: processor seconds of the slowest rank, the least of its turns, so that a machine which
  * does other work as well gives numbers too. One thread per rank.
  *
- *   node bench/plan.js [--tokens 1024,2048,4096,8192,16384] [--runs 5] [--model models/demo] [--out docs/benchmarks/plan.md]
+ *   node bench/plan.js [--tokens 1024,2048,4096,8192,16384] [--runs 5] [--model models/demo] [--lines build/plan.jsonl]
+ *     [--out docs/benchmarks/plan.md]
  *
- * JSON lines: tokens, way, policy (of a choice), seconds, clock, predicted; then per policy its ratio to the best. Needs `make build`.
+ * JSON lines: the calibration; then per way tokens, policy (of a choice), seconds, median, clock, predicted. With --lines they
+ * are kept in that file, and what is there already, of an earlier run, is not measured again. Needs `make build`.
  */
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { performance } from 'node:perf_hooks';
@@ -29,6 +32,7 @@ const { values } = parseArgs({
     tokens: { type: 'string', default: '1024,2048,4096,8192,16384' },
     runs: { type: 'string', default: '5' },
     model: { type: 'string', default: 'models/demo' },
+    lines: { type: 'string' },
     out: { type: 'string' },
   },
 });
@@ -38,37 +42,52 @@ const shape = await readModelShape(modelDir);
 const { defaults: fractions } = await readModelPrompt(modelDir);
 const { maxPositions } = await readModelLimits(modelDir);
 
-const loads = [loadavg()[0]];
-const started = performance.now();
-const calibration = await calibrate({
-  modelDir,
-  shape,
-  fractions,
-  longest: maxPositions,
-  processors: availableParallelism(),
-  backend: 'cpu',
-  threads: 1,
-  precision: 'float32',
-});
-const calibrationSeconds = (performance.now() - started) / 1000;
+const kept =
+  values.lines !== undefined && existsSync(values.lines)
+    ? readFileSync(values.lines, 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+    : [];
+const { calibration, seconds: calibrationSeconds } =
+  kept.find((line) => line.calibration !== undefined) ?? (await calibrateNow());
 const facts = { shape, fractions, places: calibration.places, speeds: fitSpeeds(shape, calibration) };
-console.log(JSON.stringify({ calibration, seconds: calibrationSeconds }));
-
 const start = (ranks) =>
   ConfirmRanks.start({ ranks, modelDir, threads: 1, backend: 'cpu', timeoutMs: 1_800_000 });
 const cohorts = { 1: await start(1), 2: await start(2) };
 const results = [];
 try {
   const rates = await leastRates(cohorts[2]);
-  console.log(JSON.stringify({ rates }));
   for (const tokens of lengths) {
-    results.push(await compare(tokens, rates));
-    loads.push(loadavg()[0]);
+    const rows = kept.filter((line) => line.tokens === tokens);
+    results.push(withRatios(rows.length > 0 ? rows : await compare(tokens, rates)));
   }
 } finally {
   await Promise.all(Object.values(cohorts).map((cohort) => cohort.dispose()));
 }
 if (values.out !== undefined) await writeFile(values.out, report());
+
+function keep(line) {
+  console.log(JSON.stringify(line));
+  if (values.lines !== undefined) appendFileSync(values.lines, `${JSON.stringify(line)}\n`);
+}
+
+async function calibrateNow() {
+  const started = performance.now();
+  const calibration = await calibrate({
+    modelDir,
+    shape,
+    fractions,
+    longest: maxPositions,
+    processors: availableParallelism(),
+    backend: 'cpu',
+    threads: 1,
+    precision: 'float32',
+  });
+  const line = { calibration, seconds: (performance.now() - started) / 1000 };
+  keep(line);
+  return line;
+}
 
 /** Every way that can be named at submit, of one rank or two. */
 function fixedWays(tokens) {
@@ -132,6 +151,8 @@ async function compare(tokens, rates) {
   }
   const rows = entries.map(({ way, policy, policies, turns }) => ({
     tokens,
+    runs: turns.length,
+    load: loadavg()[0],
     way: describeWay(way),
     policy,
     policies,
@@ -140,15 +161,18 @@ async function compare(tokens, rates) {
     clock: Math.min(...turns.map((turn) => turn.clock)),
     predicted: predictSeconds(facts, way, tokens),
   }));
-  for (const row of rows) console.log(JSON.stringify(row));
+  for (const row of rows) keep(row);
+  return rows;
+}
+
+/** Of each policy's choice to the fastest way that the policy allows. */
+function withRatios(rows) {
   const ratios = POLICIES.map((policy) => {
     const allowed = rows.filter((row) => row.policies?.includes(policy));
     const best = allowed.reduce((a, b) => (b.seconds < a.seconds ? b : a));
     const chosen = rows.find((row) => row.policy === policy);
-    return { tokens, policy, chosen, best, ratio: chosen.seconds / best.seconds };
+    return { tokens: chosen.tokens, policy, chosen, best, ratio: chosen.seconds / best.seconds };
   });
-  for (const { policy, ratio, chosen, best } of ratios)
-    console.log(JSON.stringify({ tokens, policy, chosen: chosen.way, best: best.way, ratio }));
   return { rows, ratios };
 }
 
@@ -159,14 +183,16 @@ function median(numbers) {
 function report() {
   const table = (head, lines) =>
     [head, head.map(() => '---'), ...lines].map((line) => `| ${line.join(' | ')} |`).join('\n');
+  const loads = results.flatMap(({ rows }) => rows.map(({ load }) => load));
   const load = `${Math.min(...loads).toFixed(0)} to ${Math.max(...loads).toFixed(0)}`;
+  const runs = [...new Set(results.map(({ rows: [{ tokens, runs }] }) => `${runs} at ${tokens}`))].join(', ');
   const fixed = [...new Set(results.flatMap(({ rows }) => rows.map(kind)))];
   const worst = Math.max(...results.flatMap(({ ratios }) => ratios.map(({ ratio }) => ratio)));
   return [
     '# The planner beside every fixed choice',
     '',
-    `\`node bench/plan.js --tokens ${values.tokens} --runs ${values.runs} --out docs/benchmarks/plan.md\`, ${new Date().toISOString().slice(0, 10)}: ${cpus()[0].model.trim()}, ${availableParallelism()} processors with a`,
-    `load of ${load}, most of it from other work; ${calibration.engine}, ${calibration.comm}; ${modelDir}; one rank or two. The calibration took ${calibrationSeconds.toFixed(0)} s.`,
+    `\`node bench/plan.js --lines docs/benchmarks/plan.jsonl --out docs/benchmarks/plan.md\`, ${new Date().toISOString().slice(0, 10)}: ${cpus()[0].model.trim()}, ${availableParallelism()} processors with a`,
+    `load of ${load}, most of it from other work; ${calibration.engine}, ${calibration.comm}; ${modelDir}; one rank or two. The calibration took ${calibrationSeconds.toFixed(0)} s there. Turns: ${runs} tokens.`,
     '',
     'A number is processor seconds of the slowest rank, the least of the turns: how long a prefill takes where each rank has a',
     'processor of its own, communication included as far as it is computed. What the clock shows on a busy machine is more and says little.',
