@@ -78,7 +78,7 @@ async function measureBatch(items) {
   const empty = await emptied();
   const begun = performance.now();
   await registerBatch(redis, batch);
-  await withQueues(redis, (queues) => enqueueItems(queues, batch, numbers));
+  await withQueues(redis, (queues) => enqueueItems(queues, batch, numbers, () => undefined));
   const enqueue_seconds = (performance.now() - begun) / 1000;
   const waiting_bytes = (await usedMemory()) - empty;
   const resident_bytes = await memory('used_memory_rss');
@@ -99,7 +99,7 @@ async function measureAnswers(items, size) {
   await emptied();
   const batch = header(items);
   const numbers = Array.from({ length: items }, (_, item) => item);
-  await withQueues(redis, (queues) => enqueueItems(queues, batch, numbers));
+  await withQueues(redis, (queues) => enqueueItems(queues, batch, numbers, () => undefined));
   const connection = createRedis(server.url, 'bullmq');
   const text = 'x'.repeat(size - '{"answer":""}'.length);
   const worker = new Worker(QUEUES.documents, () => Promise.resolve({ answer: text }), {
@@ -138,7 +138,7 @@ async function emptied() {
   await redis.flushall('SYNC');
   await redis.bgrewriteaof();
   while (/aof_rewrite_in_progress:1/.test(await redis.info('persistence'))) await sleep(50);
-  await withQueues(redis, (queues) => enqueueItems(queues, header(1), [0]));
+  await withQueues(redis, (queues) => enqueueItems(queues, header(1), [0], () => undefined));
   await redis.flushall('SYNC');
   return usedMemory();
 }

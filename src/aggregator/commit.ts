@@ -5,6 +5,7 @@ import { mapConcurrently } from '../batch/concurrency.js';
 import { POISON, recordDead } from '../batch/dead.js';
 import { enqueueFinalise } from '../batch/enqueue.js';
 import { endingOf } from '../batch/flags.js';
+import { lanesOf } from '../batch/lanes.js';
 import type { IndexedManifest } from '../batch/manifest.js';
 import {
   decodeOutcome,
@@ -112,7 +113,8 @@ async function commitItem(
   }
   reach('recorded');
   // The child goes before its parent: an item always has a job or a record, so nobody enqueues it again.
-  if ((await context.queues.documents.remove(jobIds.document(id, item))) === 0) {
+  const documents = context.queues.lane(lanesOf(manifest)(item));
+  if ((await documents.remove(jobIds.document(id, item))) === 0) {
     throw new InfrastructureError('ITEM_HELD', `a cohort still holds work item ${item} of batch ${id}`);
   }
   // Removed by this run and no other, so it counts once.

@@ -2,6 +2,7 @@ import type { Worker } from 'bullmq';
 import { canonicalJson } from '../batch/canonical.js';
 import { chunks } from '../batch/concurrency.js';
 import { itemStates, removeChildren } from '../batch/enqueue.js';
+import { lanesOf } from '../batch/lanes.js';
 import type { IndexedManifest } from '../batch/manifest.js';
 import { encodeOutputLine } from '../batch/output-line.js';
 import { readOutcomes } from '../batch/read-outcomes.js';
@@ -112,11 +113,12 @@ async function settle(
   const items = [...manifest.items.keys()];
   await registerBatch(redis, manifest.header);
   await recordFinished(redis, id, success, await finishedAt(store, id, signal), then);
-  const states = await itemStates(redis, id, items);
+  const states = await itemStates(redis, id, items, lanesOf(manifest));
   await removeChildren(
     queues,
     id,
     items.filter((item) => states.get(item) !== 'none'),
+    lanesOf(manifest),
     signal,
   );
   for (const chunk of chunks(items, 1000)) await redis.unlink(chunk.map((item) => redisKeys.item(id, item)));

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis';
 import { listCohorts, type Cohort } from '../batch/cohorts.js';
 import { redisNow } from '../batch/flags.js';
+import { knownLanes } from '../batch/lanes.js';
 import type { Queues } from '../batch/queues.js';
 import { readQueue } from '../batch/queue-state.js';
 import { cohortState } from '../contracts/cohort.js';
@@ -13,15 +14,16 @@ const SILENT_BEATS = 15;
 /** Brings the gauges of Redis, queue and cohorts up to date; `heartbeat` in milliseconds. Returns BullMQ's own metrics in Prometheus' text format. */
 export async function readGauges(
   redis: Redis,
-  { documents, outcomes, finalise }: Queues,
+  { lane, outcomes, finalise }: Queues,
   heartbeat: number,
 ): Promise<string> {
+  const documents = (await knownLanes(redis)).map(lane);
   const [queue, cohorts, now, memory, ...exported] = await Promise.all([
     readQueue(redis),
     listCohorts(redis),
     redisNow(redis),
     redis.info('memory'),
-    ...[documents, outcomes, finalise].map((each) => each.exportPrometheusMetrics()),
+    ...[...documents, outcomes, finalise].map((each) => each.exportPrometheusMetrics()),
   ]);
   const { waiting, active, delayed, uncommitted, oldest_queued_at: oldest } = queue;
   for (const [state, count] of Object.entries({ waiting, active, delayed, uncommitted }))

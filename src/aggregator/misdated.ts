@@ -1,6 +1,8 @@
 /** What a clock that jumped leaves in Redis, put right: delays that are too long, and keys that would not expire for hours. */
 import type { Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
+import { knownLanes } from '../batch/lanes.js';
+import type { Queues } from '../batch/queues.js';
 import type { AggregatorContext } from './context.js';
 
 /** Looked at in one pass, of each queue and end. */
@@ -21,10 +23,14 @@ export async function shortenLife(redis: Redis, key: string, ms: number): Promis
   await redis.eval(SHORTEN, 1, key, ms);
 }
 
+async function everyQueue(redis: Redis, { lane, outcomes, finalise }: Queues): Promise<Queue[]> {
+  return [...(await knownLanes(redis)).map(lane), outcomes, finalise] as Queue[];
+}
+
 /** Locks of jobs, and the turn of looking for stalled ones, of which there is one for all workers of a queue. */
 export async function shortenLocks({ redis, queues, config }: AggregatorContext): Promise<void> {
   const { lock, stalled } = config.timings;
-  for (const queue of [queues.documents, queues.outcomes, queues.finalise] as Queue[]) {
+  for (const queue of await everyQueue(redis, queues)) {
     await shortenLife(redis, queue.toKey('stalled-check'), stalled);
     const active = await redis.lrange(queue.toKey('active'), 0, -1);
     for (const id of active) await shortenLife(redis, `${queue.toKey(id)}:lock`, lock);
@@ -41,7 +47,7 @@ export async function wakeMisdated(
 ): Promise<void> {
   const slack = config.timings.faultBackoffLast;
   const now = redisSeconds * 1000;
-  for (const queue of [queues.documents, queues.outcomes, queues.finalise] as Queue[]) {
+  for (const queue of await everyQueue(redis, queues)) {
     const key = queue.toKey('delayed');
     const past = await redis.zrangebyscore(key, '-inf', (now - slack) * SCALE, 'LIMIT', 0, CHUNK);
     const far = await redis.zrangebyscore(key, (now + 2 * slack) * SCALE, '+inf', 'LIMIT', 0, CHUNK);

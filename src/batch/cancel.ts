@@ -2,6 +2,7 @@ import { LonghaulError } from '../platform/errors.js';
 import type { BatchStatus } from '../contracts/status.js';
 import { removeChildren } from './enqueue.js';
 import { raiseCancel } from './flags.js';
+import { lanesOf } from './lanes.js';
 import { readManifest } from './manifest.js';
 import { withQueues, type BatchDeps } from './queues.js';
 import { registerBatch } from './record.js';
@@ -25,6 +26,8 @@ export async function cancelBatch(deps: BatchDeps, id: string, signal?: AbortSig
   // The flag must never stand on a hash without totals, as after an emptied Redis.
   await registerBatch(deps.redis, manifest.header);
   await raiseCancel(deps, id, signal);
-  await withQueues(deps.redis, (queues) => removeChildren(queues, id, [...manifest.items.keys()], signal));
+  await withQueues(deps.redis, (queues) =>
+    removeChildren(queues, id, [...manifest.items.keys()], lanesOf(manifest), signal),
+  );
   return getStatus(deps, id, signal);
 }

@@ -2,10 +2,11 @@ import type { FlowJob, JobsOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { ManifestHeader } from '../contracts/manifest.js';
 import { InfrastructureError } from '../platform/errors.js';
-import { jobIds, QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
+import { documentsQueue, jobIds, QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
 import { reach } from '../platform/test-points.js';
 import { jobTelemetry, traced } from '../platform/tracing.js';
 import { chunks } from './concurrency.js';
+import { byLane, type LaneOfItem } from './lanes.js';
 import type { Queues } from './queues.js';
 import { takeTurns } from './turns.js';
 
@@ -31,6 +32,7 @@ const bullPriority = (priority = 0): number => 101 - priority;
 function flow(
   { batch_id: batchId, priority }: EnqueuedBatch,
   item: number,
+  lane: string | undefined,
   carried: ReturnType<typeof jobTelemetry>,
 ): FlowJob {
   const data = { batch_id: batchId, item };
@@ -42,7 +44,7 @@ function flow(
     children: [
       {
         name: 'answer',
-        queueName: QUEUES.documents,
+        queueName: documentsQueue(lane),
         data,
         opts: {
           ...childOptions,
@@ -55,27 +57,30 @@ function flow(
   };
 }
 
-/** One flow per work item. Call it only for items of which `itemStates` found no job. */
+/** One flow per work item, in the queue of its lane. Call it only for items of which `itemStates` found no job. */
 export async function enqueueItems(
   queues: Queues,
   batch: EnqueuedBatch,
   items: readonly number[],
+  laneOfItem: LaneOfItem,
   signal?: AbortSignal,
 ): Promise<void> {
   const { batch_id, tenant } = batch;
   const priority = bullPriority(batch.priority);
-  let after = 0;
-  for (const chunk of chunks(items, CHUNK)) {
-    signal?.throwIfAborted();
-    const told = { 'longhaul.batch.id': batch_id, 'messaging.batch.message_count': chunk.length };
-    await traced('enqueue', 'producer', told, async () => {
-      // One step for all of them: BullMQ itself would tell two for each item.
-      const carried = jobTelemetry();
-      await queues.flows.addBulk(chunk.map((item) => flow(batch, item, carried)));
-    });
-    const jobs = chunk.map((item) => jobIds.document(batch_id, item));
-    after = await takeTurns(queues.redis, QUEUES.documents, jobs, { priority, tenant, after });
-    reach('enqueued');
+  for (const [lane, own] of byLane(items, laneOfItem)) {
+    let after = 0;
+    for (const chunk of chunks(own, CHUNK)) {
+      signal?.throwIfAborted();
+      const told = { 'longhaul.batch.id': batch_id, 'messaging.batch.message_count': chunk.length };
+      await traced('enqueue', 'producer', told, async () => {
+        // One step for all of them: BullMQ itself would tell two for each item.
+        const carried = jobTelemetry();
+        await queues.flows.addBulk(chunk.map((item) => flow(batch, item, lane, carried)));
+      });
+      const jobs = chunk.map((item) => jobIds.document(batch_id, item));
+      after = await takeTurns(queues.redis, documentsQueue(lane), jobs, { priority, tenant, after });
+      reach('enqueued');
+    }
   }
 }
 
@@ -112,13 +117,14 @@ export async function removeChildren(
   queues: Queues,
   batchId: string,
   items: readonly number[],
+  laneOfItem: LaneOfItem,
   signal?: AbortSignal,
 ): Promise<number> {
   let held = 0;
   for (const chunk of chunks(items, CHUNK)) {
     signal?.throwIfAborted();
     const removed = await Promise.all(
-      chunk.map((item) => queues.documents.remove(jobIds.document(batchId, item))),
+      chunk.map((item) => queues.lane(laneOfItem(item)).remove(jobIds.document(batchId, item))),
     );
     held += removed.filter((result) => result === 0).length;
   }
@@ -162,23 +168,26 @@ export async function itemStates(
   redis: Redis,
   batchId: string,
   items: readonly number[],
+  laneOfItem: LaneOfItem,
 ): Promise<Map<number, ItemState>> {
-  const documents = `${QUEUE_PREFIX}:${QUEUES.documents}:`;
   const outcomes = `${QUEUE_PREFIX}:${QUEUES.outcomes}:`;
-  const sets = [
-    `${documents}failed`,
-    `${documents}completed`,
-    `${outcomes}waiting-children`,
-    `${outcomes}failed`,
-  ];
   const found = new Map<number, ItemState>();
-  for (const chunk of chunks(items, CHUNK)) {
-    const ids = chunk.flatMap((item) => [jobIds.document(batchId, item), jobIds.outcome(batchId, item)]);
-    const codes = (await redis.eval(STATES, 4, ...sets, documents, outcomes, ...ids)) as number[];
-    if (codes.length !== chunk.length) {
-      throw new InfrastructureError('REDIS', `Redis answered for ${codes.length} of ${chunk.length} items`);
+  for (const [lane, own] of byLane(items, laneOfItem)) {
+    const documents = `${QUEUE_PREFIX}:${documentsQueue(lane)}:`;
+    const sets = [
+      `${documents}failed`,
+      `${documents}completed`,
+      `${outcomes}waiting-children`,
+      `${outcomes}failed`,
+    ];
+    for (const chunk of chunks(own, CHUNK)) {
+      const ids = chunk.flatMap((item) => [jobIds.document(batchId, item), jobIds.outcome(batchId, item)]);
+      const codes = (await redis.eval(STATES, 4, ...sets, documents, outcomes, ...ids)) as number[];
+      if (codes.length !== chunk.length) {
+        throw new InfrastructureError('REDIS', `Redis answered for ${codes.length} of ${chunk.length} items`);
+      }
+      chunk.forEach((item, i) => found.set(item, states[codes[i] ?? 3] ?? 'broken'));
     }
-    chunk.forEach((item, i) => found.set(item, states[codes[i] ?? 3] ?? 'broken'));
   }
   return found;
 }

@@ -1,6 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { BatchStatus } from '../contracts/status.js';
-import { QUEUE_PREFIX, QUEUES, redisKeys } from '../platform/keys.js';
+import { documentsQueue, QUEUE_PREFIX, redisKeys } from '../platform/keys.js';
+import { knownLanes } from './lanes.js';
 
 export type GivenBack = BatchStatus['given_back'][number];
 
@@ -13,9 +14,13 @@ const TOLD = 20;
  * faults that were counted.
  */
 export async function givenBack(redis: Redis, id: string, active: readonly number[]): Promise<GivenBack[]> {
-  const delayed = `${QUEUE_PREFIX}:${QUEUES.documents}:delayed`;
   const items = new Set(active);
-  for (const job of await redis.zrange(delayed, '0', String(LOOKED_AT - 1))) {
+  const delayed = await Promise.all(
+    (await knownLanes(redis)).map((lane) =>
+      redis.zrange(`${QUEUE_PREFIX}:${documentsQueue(lane)}:delayed`, '0', String(LOOKED_AT - 1)),
+    ),
+  );
+  for (const job of delayed.flat()) {
     const item = job.startsWith(`${id}-`) ? /^(\d+)-document$/.exec(job.slice(id.length + 1)) : null;
     if (item !== null) items.add(Number(item[1]));
   }

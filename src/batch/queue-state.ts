@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis';
-import { QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
+import { documentsQueue, QUEUE_PREFIX } from '../platform/keys.js';
+import { knownLanes } from './lanes.js';
 import { PER_PRIORITY } from './turns.js';
 import { countUncommitted } from './uncommitted.js';
 
@@ -16,28 +17,42 @@ export interface QueueState {
   oldest_queued_at: number | null;
 }
 
-const documents = `${QUEUE_PREFIX}:${QUEUES.documents}`;
-
 /** Priorities looked at; batches have 201 to choose from. */
 const MAX_PRIORITIES = 201;
 /** Jobs looked at in each. */
 const MAX_BATCHES = 20;
 
-/** Depth and age of the queue of documents. */
+/** Depth and age of the queue of documents, over all lanes. */
 export async function readQueue(redis: Redis): Promise<QueueState> {
-  const [wait, prioritized, active, delayed, uncommitted, oldest] = await Promise.all([
+  const queues = (await knownLanes(redis)).map((lane) => `${QUEUE_PREFIX}:${documentsQueue(lane)}`);
+  const [lanes, uncommitted] = await Promise.all([
+    Promise.all(queues.map((queue) => readLane(redis, queue))),
+    countUncommitted(redis),
+  ]);
+  const sum = (count: 'waiting' | 'active' | 'delayed') => lanes.reduce((all, lane) => all + lane[count], 0);
+  const ages = lanes.flatMap(({ oldest }) => oldest ?? []);
+  return {
+    waiting: sum('waiting'),
+    active: sum('active'),
+    delayed: sum('delayed'),
+    uncommitted,
+    oldest_queued_at: ages.length === 0 ? null : Math.min(...ages),
+  };
+}
+
+async function readLane(redis: Redis, documents: string) {
+  const [wait, prioritized, active, delayed, oldest] = await Promise.all([
     redis.llen(`${documents}:wait`),
     redis.zcard(`${documents}:prioritized`),
     redis.llen(`${documents}:active`),
     redis.zcard(`${documents}:delayed`),
-    countUncommitted(redis),
-    oldestQueued(redis),
+    oldestQueued(redis, documents),
   ]);
-  return { waiting: wait + prioritized, active, delayed, uncommitted, oldest_queued_at: oldest };
+  return { waiting: wait + prioritized, active, delayed, oldest };
 }
 
 /** Within a priority batches take turns, so the oldest is among the first of them: as many batches as are looked at. */
-async function oldestQueued(redis: Redis): Promise<number | null> {
+async function oldestQueued(redis: Redis, documents: string): Promise<number | null> {
   const heads: string[] = await redis.lrange(`${documents}:wait`, -1, -1);
   let from = '-inf';
   for (let looked = 0; looked < MAX_PRIORITIES; looked++) {

@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events';
 import { FlowProducer, Queue, type QueueOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { FinaliseJob, ItemJob, ItemResult } from '../contracts/work-item.js';
-import { QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
+import { documentsQueue, QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
 import type { ObjectStore } from '../platform/object-store.js';
 import { queueTelemetry } from '../platform/tracing.js';
 
@@ -13,7 +13,10 @@ export interface BatchDeps {
 }
 
 export interface Queues {
+  /** Documents in no lane. */
   documents: Queue<ItemJob, ItemResult>;
+  /** Documents in this lane; undefined: `documents`. */
+  lane: (name: string | undefined) => Queue<ItemJob, ItemResult>;
   outcomes: Queue<ItemJob>;
   finalise: Queue<FinaliseJob>;
   flows: FlowProducer;
@@ -32,19 +35,31 @@ export function queueOptions(connection: Redis): QueueOptions {
 
 /** Opens the queues over a client that stays the caller's, and closes them in any case. */
 export async function withQueues<T>(redis: Redis, use: (queues: Queues) => Promise<T>): Promise<T> {
+  const open = (name: string): Queue => quiet(new Queue(name, queueOptions(redis)));
+  const lanes = new Map<string | undefined, Queue<ItemJob, ItemResult>>();
+  const lane = (name: string | undefined) => {
+    const queue = lanes.get(name) ?? open(documentsQueue(name));
+    lanes.set(name, queue);
+    return queue;
+  };
   const queues: Queues = {
-    documents: new Queue(QUEUES.documents, queueOptions(redis)),
-    outcomes: new Queue(QUEUES.outcomes, queueOptions(redis)),
-    finalise: new Queue(QUEUES.finalise, queueOptions(redis)),
-    flows: new FlowProducer({ connection: redis, prefix: QUEUE_PREFIX }),
+    documents: lane(undefined),
+    lane,
+    outcomes: open(QUEUES.outcomes),
+    finalise: open(QUEUES.finalise),
+    flows: quiet(new FlowProducer({ connection: redis, prefix: QUEUE_PREFIX })),
     redis,
   };
-  const all = [queues.documents, queues.outcomes, queues.finalise, queues.flows];
-  // Failed calls reject by themselves; an `error` event without a listener would end the process.
-  for (const queue of all as EventEmitter[]) queue.on('error', () => undefined);
   try {
     return await use(queues);
   } finally {
-    await Promise.all(all.map((queue) => queue.close()));
+    const { outcomes, finalise, flows } = queues;
+    await Promise.all([...lanes.values(), outcomes, finalise, flows].map((queue) => queue.close()));
   }
+}
+
+/** Failed calls reject by themselves; an `error` event without a listener would end the process. */
+function quiet<T extends Queue | FlowProducer>(queue: T): T {
+  (queue as EventEmitter).on('error', () => undefined);
+  return queue;
 }

@@ -88,6 +88,9 @@ export async function registerBatch(redis: Redis, header: ManifestHeader): Promi
     ...(header.then_of === undefined ? {} : { then_of: header.then_of }),
   };
   const keys = [redisKeys.batch(id), redisKeys.batches()];
+  const lanes = header.lanes?.map(({ name }) => name) ?? [];
+  // First: whoever looks through all lanes must not miss one that has jobs.
+  if (lanes.length > 0) await redis.sadd(redisKeys.lanes(), ...lanes);
   await redis.eval(REGISTER, 2, ...keys, id, header.created_at, ...Object.entries(fields).flat());
 }
 

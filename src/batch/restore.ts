@@ -8,6 +8,7 @@ import {
   type ItemState,
 } from './enqueue.js';
 import { endingOf, restoreCancel, unixNow } from './flags.js';
+import { lanesOf } from './lanes.js';
 import type { BatchIndex } from './manifest.js';
 import { withQueues, type BatchDeps, type Queues } from './queues.js';
 import { recordedOrdinals, registerBatch } from './record.js';
@@ -36,6 +37,7 @@ export async function restoreBatch(
   await restoreCancel(deps, id, signal);
   const { done, added } = await syncRecord(deps, manifest, signal);
 
+  const lane = lanesOf(manifest);
   return withQueues(deps.redis, async (queues) => {
     const open = manifest.items.flatMap((requests, item) =>
       requests.every(({ ordinal }) => done.has(ordinal)) ? [] : [item],
@@ -43,10 +45,10 @@ export async function restoreBatch(
     const missing = await missingItems(deps, queues, manifest, open);
     const ending = await endingOf(deps.redis, header);
     if (ending === undefined) {
-      await enqueueItems(queues, header, missing, signal);
+      await enqueueItems(queues, header, missing, lane, signal);
     } else {
       await enqueueEnded(queues, id, missing, signal);
-      await removeChildren(queues, id, open, signal);
+      await removeChildren(queues, id, open, lane, signal);
     }
     await removeAnswered(queues, manifest, done, added, signal);
     await deps.redis.hsetnx(redisKeys.batch(id), 'enqueued_at', unixNow());
@@ -63,7 +65,8 @@ async function missingItems(
   open: number[],
 ): Promise<number[]> {
   const id = manifest.header.batch_id;
-  const states = await itemStates(deps.redis, id, open);
+  const lane = lanesOf(manifest);
+  const states = await itemStates(deps.redis, id, open, lane);
   const inState = (state: ItemState) => open.filter((item) => states.get(item) === state);
   for (const item of inState('parent-failed')) {
     const parent = await queues.outcomes.getJob(jobIds.outcome(id, item));
@@ -73,7 +76,7 @@ async function missingItems(
   for (const item of inState('broken')) {
     // Removing the parent removes its child too; 0: a cohort holds the child after all.
     const removed = await queues.outcomes.remove(jobIds.outcome(id, item));
-    if (removed === 1 && (await queues.documents.remove(jobIds.document(id, item))) === 1)
+    if (removed === 1 && (await queues.lane(lane(item)).remove(jobIds.document(id, item))) === 1)
       candidates.push(item);
   }
   if (candidates.length === 0) return [];
@@ -97,5 +100,5 @@ async function removeAnswered(
   const answered = [...touched].filter((item) =>
     (manifest.items[item] ?? []).every(({ ordinal }) => done.has(ordinal)),
   );
-  await removeChildren(queues, manifest.header.batch_id, answered, signal);
+  await removeChildren(queues, manifest.header.batch_id, answered, lanesOf(manifest), signal);
 }

@@ -6,6 +6,7 @@ import { mapConcurrently } from './concurrency.js';
 import { readCancel } from './flags.js';
 import { givenBack, type GivenBack } from './given-back.js';
 import { readHeader } from './header.js';
+import { knownLanes } from './lanes.js';
 import { checkBatchId, readManifest } from './manifest.js';
 import { withQueues, type BatchDeps, type Queues } from './queues.js';
 import { readOutcomes } from './read-outcomes.js';
@@ -62,7 +63,9 @@ export async function getStatuses(
 /** What cohorts run right now, by batch: at most one item per cohort. */
 async function activeItems(queues: Queues): Promise<Map<string, ActiveItem[]>> {
   const byBatch = new Map<string, ActiveItem[]>();
-  for (const job of await queues.documents.getActive(0, -1)) {
+  const lanes = await knownLanes(queues.redis);
+  const active = await Promise.all(lanes.map((lane) => queues.lane(lane).getActive(0, -1)));
+  for (const job of active.flat()) {
     const data = itemJob.safeParse(job.data);
     if (!data.success) continue;
     const items = byBatch.get(data.data.batch_id) ?? [];

@@ -64,6 +64,6 @@ export async function takeTurns(
   const prefix = `${QUEUE_PREFIX}:${queue}:`;
   const low = priority * PER_PRIORITY;
   const bounds = [low, low + PER_PRIORITY - 1];
-  const keys = [`${prefix}prioritized`, redisKeys.turns()];
+  const keys = [`${prefix}prioritized`, redisKeys.turns(queue)];
   return (await redis.eval(TAKE, 2, ...keys, ...bounds, tenant ?? '', after, prefix, ...jobs)) as number;
 }

@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { lanesSet } from '../batch/lanes.js';
 import { downloadResults } from '../batch/results.js';
 import type { BatchDeps } from '../batch/queues.js';
 import { TENANT } from '../contracts/manifest.js';
@@ -125,6 +126,7 @@ async function runSubmit(
     windowSeconds: flags.window,
     priority: flags.priority,
     tenant: flags.tenant,
+    lanes: lanesSet(config),
     idempotencyKey: flags.idempotencyKey,
     allowTooLong: flags.allowTooLong,
     // A bad file is told as such also where Redis is away.

@@ -11,6 +11,12 @@ export type ModelDigests = z.infer<typeof modelDigests>;
 /** As the gateway names the owners of its keys. */
 export const TENANT = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/;
 
+export const LANE = /^[a-z0-9][a-z0-9_-]{0,31}$/;
+
+/** A queue for documents of at most so many tokens. */
+export const lane = z.strictObject({ name: z.string().regex(LANE), up_to: z.int().min(1) });
+export type Lane = z.infer<typeof lane>;
+
 /** Line 1 of `manifest.jsonl`. */
 export const manifestHeader = z.strictObject({
   format: z.literal('longhaul-manifest/1'),
@@ -36,6 +42,8 @@ export const manifestHeader = z.strictObject({
   then: z.strictObject({ question: z.string().min(1).nullable() }).optional(),
   /** Of such a second batch: the first. */
   then_of: z.string().optional(),
+  /** By growing bounds, as they were set when it was submitted; absent: none. */
+  lanes: z.array(lane).optional(),
 });
 export type ManifestHeader = z.infer<typeof manifestHeader>;
 
@@ -84,5 +92,5 @@ export interface Manifest {
   requests: ManifestRequest[];
 }
 
-/** What names a request's outcome and its work item. */
-export type RequestKey = Pick<ManifestRequest, 'ordinal' | 'custom_id' | 'item'>;
+/** What names a request's outcome, its work item and its document. */
+export type RequestKey = Pick<ManifestRequest, 'ordinal' | 'custom_id' | 'item' | 'document'>;

@@ -2,6 +2,7 @@ import { createBullBoard } from '@bull-board/api';
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { FastifyAdapter } from '@bull-board/fastify';
 import type { FastifyInstance } from 'fastify';
+import { knownLanes } from '../batch/lanes.js';
 import type { DashboardContext } from './context.js';
 import { policy } from './policy.js';
 
@@ -11,12 +12,14 @@ import { policy } from './policy.js';
  * not expect; the reconciler puts right what it can.
  */
 export async function registerBoard(app: FastifyInstance, { queues }: DashboardContext): Promise<void> {
+  // A lane that comes later is shown from the next start on.
+  const documents = (await knownLanes(queues.redis)).map(queues.lane);
   for (const [prefix, readOnlyMode] of [
     ['/queues', true],
     ['/queues-unlocked', false],
   ] as const) {
     const server = new FastifyAdapter().setBasePath(prefix);
-    const shown = [queues.documents, queues.outcomes, queues.finalise];
+    const shown = [...documents, queues.outcomes, queues.finalise];
     createBullBoard({
       queues: shown.map((queue) => new BullMQAdapter(queue, { readOnlyMode })),
       serverAdapter: server,

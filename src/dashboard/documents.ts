@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { listDead } from '../batch/dead.js';
 import { givenBack } from '../batch/given-back.js';
+import { lanesOf } from '../batch/lanes.js';
 import type { ManifestCache } from '../batch/manifest-cache.js';
 import type { IndexedManifest } from '../batch/manifest.js';
 import type { BatchDeps } from '../batch/queues.js';
@@ -15,7 +16,7 @@ import { outcome, type Outcome, type OutcomeStatus } from '../contracts/outcome.
 import type { BatchStatus } from '../contracts/status.js';
 import { itemTimeline, type ItemTimeline } from '../contracts/timeline.js';
 import { NotFoundError } from '../platform/errors.js';
-import { jobIds, objectKeys, QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
+import { documentsQueue, jobIds, objectKeys, QUEUE_PREFIX } from '../platform/keys.js';
 import type { DocumentDetail, DocumentPage, DocumentRow, DocumentState } from './api.js';
 
 export interface DocumentQuery {
@@ -70,7 +71,7 @@ export class Documents {
     const [first] = requests ?? [];
     if (requests === undefined || first === undefined)
       throw new NotFoundError(`batch ${id} has no document ${item}; it has ${manifest.items.length}`);
-    const job = `${QUEUE_PREFIX}:${QUEUES.documents}:${jobIds.document(id, item)}`;
+    const job = `${QUEUE_PREFIX}:${documentsQueue(lanesOf(manifest)(item))}:${jobIds.document(id, item)}`;
     const firstOutcome = objectKeys.outcome(id, first.ordinal, first.custom_id);
     const [outcomes, timeline, committed, dead, back, queued] = await Promise.all([
       this.outcomes(manifest, requests),

@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'bullmq';
 import { unixNow } from '../batch/flags.js';
+import { lanesSet } from '../batch/lanes.js';
 import { startWorker, type WorkerContext } from '../batch/worker.js';
 import { describeError, DocumentError, InputError, LonghaulError } from '../platform/errors.js';
 import { gatewayKeys, objectKeys, QUEUES } from '../platform/keys.js';
@@ -101,6 +102,7 @@ async function submitFile(
       id: record.id,
       expiresAt: record.expires_at,
       tenant: owner,
+      lanes: lanesSet(config),
       // Whoever may upload a file must not read with the gateway's eyes.
       policy: sourcePolicy({ ...config, service: true }),
       modelDir: config.modelDir,

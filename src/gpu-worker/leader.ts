@@ -10,7 +10,7 @@ import {
   type ItemResult,
 } from '../contracts/work-item.js';
 import type { Config } from '../platform/config.js';
-import { QUEUE_PREFIX, QUEUES } from '../platform/keys.js';
+import { documentsQueue, QUEUE_PREFIX } from '../platform/keys.js';
 import type { Logger } from '../platform/logger.js';
 import { reach } from '../platform/test-points.js';
 import { queueTelemetry, tracePast } from '../platform/tracing.js';
@@ -52,7 +52,7 @@ export class Leader {
       this.follow(open);
     });
     this.worker = new Worker<ItemJob, ItemResult>(
-      QUEUES.documents,
+      documentsQueue(options.config.lane),
       // BullMQ passes the signal, and counts the worker as cancellable, only with three plain parameters.
       (job, token, _signal) => this.process(job, token ?? ''),
       {

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { z } from 'zod';
 import { cancelBatch } from '../batch/cancel.js';
+import { lanesSet } from '../batch/lanes.js';
 import { readManifest } from '../batch/manifest.js';
 import { readOutcomes } from '../batch/read-outcomes.js';
 import { downloadResults, type Results } from '../batch/results.js';
@@ -158,6 +159,7 @@ export class Longhaul {
     const options = { method, ranks, anchor, passing, select, anchorQuery, blocks, ringLayout };
     return submit(this.deps, {
       ...rest,
+      lanes: lanesSet(this.config),
       file,
       policy: sourcePolicy(this.config),
       modelDir,

@@ -69,6 +69,20 @@ const schema = z.strictObject({
     .string()
     .regex(/^[A-Za-z0-9_-]{1,64}$/, 'letters, digits, - and _ only')
     .default('main'),
+  /** Which documents the cohort claims: those of this lane alone; unless given, those of none. */
+  lane: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, 'small letters, digits, - and _ only')
+    .optional(),
+  /** Of batches submitted here, by growing bounds: `short:8192,medium:65536`, a name and the most tokens of a document. */
+  lanes: list
+    .pipe(z.array(z.string().regex(/^[a-z0-9][a-z0-9_-]{0,31}:[1-9]\d{0,8}$/, 'must be NAME:TOKENS')))
+    .refine((lanes) => {
+      const bounds = lanes.map((lane) => Number(lane.split(':')[1]));
+      const names = new Set(lanes.map((lane) => lane.split(':')[0]));
+      return names.size === lanes.length && bounds.every((bound, i) => bound > (bounds[i - 1] ?? 0));
+    }, 'must have a name each and bounds that grow, as in short:8192,medium:65536')
+    .default([]),
   ranks: z.coerce.number().int().min(1).max(64).default(4),
   rank: z.coerce.number().int().min(0).max(63).default(0),
   /** Address on which other ranks reach this one. */

@@ -5,11 +5,13 @@
  * multi-key scripts work on Redis Cluster):
  *
  *   {longhaul}:documents, :outcomes, :finalise, :validate, :schedules   BullMQ queues
+ *   {longhaul}:documents-<lane>                  the same as documents, of a lane
+ *   {longhaul}:lanes                             set: every lane that batches were submitted to
  *   {longhaul}:batch:<id>                        hash: created_at, total, cancel_requested_at, counts
  *   {longhaul}:batch:<id>:outcomes               hash: ordinal -> outcome status
  *   {longhaul}:batches                           sorted set: batch id by creation time
  *   {longhaul}:item:<batch>:<index>              hash: engine_deaths, infrastructure_faults
- *   {longhaul}:turns                             hash: the last turn given, by priority and by tenant
+ *   {longhaul}:turns:<queue>                     hash: the last turn given, by priority and by tenant
  *   {longhaul}:uncommitted                       answers waiting for S3, as counted by the aggregator
  *   {longhaul}:reconciler                        lock: which aggregator runs the reconciler's pass
  *   {longhaul}:cohorts                           sorted set: cohort name by when it last wrote its state
@@ -64,12 +66,17 @@ export const QUEUES = {
   schedules: 'schedules',
 } as const;
 
+/** The queue that cohorts of a lane claim from. */
+export const documentsQueue = (lane: string | undefined): string =>
+  lane === undefined ? QUEUES.documents : `${QUEUES.documents}-${lane}`;
+
 export const redisKeys = {
   batch: (id: string) => `${QUEUE_PREFIX}:batch:${id}`,
   batchOutcomes: (id: string) => `${QUEUE_PREFIX}:batch:${id}:outcomes`,
   batches: () => `${QUEUE_PREFIX}:batches`,
   item: (batch: string, index: number) => `${QUEUE_PREFIX}:item:${batch}:${index}`,
-  turns: () => `${QUEUE_PREFIX}:turns`,
+  turns: (queue: string) => `${QUEUE_PREFIX}:turns:${queue}`,
+  lanes: () => `${QUEUE_PREFIX}:lanes`,
   uncommitted: () => `${QUEUE_PREFIX}:uncommitted`,
   cohorts: () => `${QUEUE_PREFIX}:cohorts`,
   activity: (seconds: number, start: number) => `${QUEUE_PREFIX}:activity:${seconds}:${start}`,

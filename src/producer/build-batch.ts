@@ -1,7 +1,13 @@
 /** Staged requests to a batch whose questions and queries stay in the spool. */
 import { basename } from 'node:path';
 import { contentDigest, requestLine, type BatchDraft } from '../batch/draft.js';
-import type { ManifestHeader, ManifestRequest, ModelDigests, PartPlace } from '../contracts/manifest.js';
+import type {
+  Lane,
+  ManifestHeader,
+  ManifestRequest,
+  ModelDigests,
+  PartPlace,
+} from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
 import type { WorkItem } from '../contracts/work-item.js';
 import type { RequestText } from './parse-input.js';
@@ -28,6 +34,7 @@ export interface BatchFacts {
   priority?: number;
   tenant?: string;
   then?: ManifestHeader['then'];
+  lanes?: Lane[];
 }
 
 /** All of a batch but its id, which may be drawn or come from elsewhere. */
@@ -41,17 +48,18 @@ export interface BatchPlan {
 export async function planBatch(
   spool: Spool,
   resolved: readonly Resolved[],
-  { file, options, digests, windowSeconds, expiresAt, priority, tenant, then }: BatchFacts,
+  { file, options, digests, windowSeconds, expiresAt, priority, tenant, then, lanes }: BatchFacts,
 ): Promise<BatchPlan> {
   const plan = planItems(
     resolved.map(({ request, document }) => ({ ...request, documentSha256: document.sha256 })),
   );
   const itemOf = new Uint32Array(resolved.length);
   plan.forEach((ordinals, item) => ordinals.forEach((ordinal) => (itemOf[ordinal] = item)));
-  const keys = resolved.map(({ request: { custom_id } }, ordinal) => ({
+  const keys = resolved.map(({ request: { custom_id }, document }, ordinal) => ({
     ordinal,
     custom_id,
     item: itemOf[ordinal] ?? 0,
+    document,
   }));
   const at = (ordinal: number): Resolved => {
     const found = resolved[ordinal];
@@ -113,6 +121,7 @@ export async function planBatch(
       priority,
       tenant,
       then,
+      lanes,
     };
     const readItem = async (index: number): Promise<WorkItem> => {
       const ordinals = plan[index] ?? [];

@@ -5,7 +5,7 @@ import { createBatchFrom } from '../batch/create.js';
 import { keepDocuments } from '../batch/documents.js';
 import { claimIdempotencyKey } from '../batch/idempotency.js';
 import type { BatchDeps } from '../batch/queues.js';
-import type { ManifestHeader } from '../contracts/manifest.js';
+import type { Lane, ManifestHeader } from '../contracts/manifest.js';
 import type { RunOptions } from '../contracts/request.js';
 import { choosePlan, type PlanFacts, type Policy } from '../plan/choose.js';
 import { reach } from '../platform/test-points.js';
@@ -56,6 +56,8 @@ export interface SubmitInput {
   priority?: number;
   /** Batches of one tenant share its turns; default: the batch takes turns of its own. */
   tenant?: string;
+  /** Where documents wait, by their length; default: all in one queue. */
+  lanes?: Lane[];
   /** Accepts documents that the model cannot hold; their requests end as errors. */
   allowTooLong?: boolean;
   /** Splits documents that the model cannot hold; a second batch then asks about the parts' answers. */
@@ -119,7 +121,7 @@ export async function submit(deps: BatchDeps, input: SubmitInput): Promise<Submi
 }
 
 async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput): Promise<Submitted> {
-  const { file, policy, modelDir, priority, tenant, windowSeconds, expiresAt, signal } = input;
+  const { file, policy, modelDir, priority, tenant, lanes, windowSeconds, expiresAt, signal } = input;
   const [model, roles] = await Promise.all([modelName(modelDir), takesRoles(modelDir)]);
   const parsed = await parseInput(file, spool, { model, roles, policy, signal });
   await input.onParsed?.();
@@ -185,7 +187,7 @@ async function submitThrough(spool: Spool, deps: BatchDeps, input: SubmitInput):
       hasRetainingHeads,
     },
   );
-  const facts = { file, options, digests, windowSeconds, expiresAt, priority, tenant, then };
+  const facts = { file, options, digests, windowSeconds, expiresAt, priority, tenant, then, lanes };
   const plan = await planBatch(spool, resolved, facts);
   const id = await chooseId(deps, input, plan.content);
   const { created, header } = await createBatchFrom(deps, plan.draft(id), {

@@ -13,7 +13,7 @@ import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
 import { queueOptions } from '../../src/batch/queues.js';
-import type { Manifest, ManifestHeader, ModelDigests } from '../../src/contracts/manifest.js';
+import type { Lane, Manifest, ManifestHeader, ModelDigests } from '../../src/contracts/manifest.js';
 import type { RunOptions } from '../../src/contracts/request.js';
 import { itemResult, type ItemJob, type ItemResult, type WorkItem } from '../../src/contracts/work-item.js';
 import { loadConfig, toEnvironment, type Config, type Settings } from '../../src/platform/config.js';
@@ -302,7 +302,7 @@ export class Bench {
   async submit(
     options: RunOptions,
     items: { document: Uint32Array; questions: number[][]; maxTokens?: number }[],
-    more: { expiresAt?: number; digests?: Partial<ModelDigests> } = {},
+    more: { expiresAt?: number; digests?: Partial<ModelDigests>; lanes?: Lane[] } = {},
   ): Promise<string> {
     const id = `batch-${randomBytes(6).toString('hex')}`;
     const digests = { ...(await modelDigests(this.services.modelDir)), ...more.digests };
@@ -344,6 +344,7 @@ export class Bench {
         items: items.length,
       },
       retry_of: null,
+      lanes: more.lanes,
     };
     await createBatch({ store: this.store, redis: this.redis }, { header, requests }, workItems);
     return id;

@@ -32,6 +32,8 @@ import {
 } from './batch-support.js';
 import { runCommand } from './run-command.js';
 
+const noLane = () => undefined;
+
 const file = useBench();
 let bench: Bench;
 let redis: Redis;
@@ -149,7 +151,12 @@ test('states of items, and items that nothing would ever run are repaired', asyn
   const all = [0, 1, 2, 3];
   let openGate = () => undefined as void;
   const gate = new Promise<void>((open) => (openGate = open));
-  expect([...(await itemStates(redis, id, all)).values()]).toEqual(['alive', 'alive', 'alive', 'alive']);
+  expect([...(await itemStates(redis, id, all, noLane)).values()]).toEqual([
+    'alive',
+    'alive',
+    'alive',
+    'alive',
+  ]);
 
   // 0: both jobs gone. 1: the parent gone. 2: the child failed, the parent was removed and the flow added again.
   await withQueues(redis, async (queues) => {
@@ -162,13 +169,13 @@ test('states of items, and items that nothing would ever run are repaired', asyn
     });
     await bench.until(async () => ((await queues.documents.getFailedCount()) === 1 ? true : undefined));
     await queues.outcomes.remove(jobIds.outcome(id, 2), { removeChildren: false });
-    await enqueueItems(queues, { batch_id: id }, [2]);
+    await enqueueItems(queues, { batch_id: id }, [2], noLane);
   });
-  const states = await itemStates(redis, id, all);
+  const states = await itemStates(redis, id, all, noLane);
   expect([states.get(0), states.get(2), states.get(3)]).toEqual(['none', 'broken', 'alive']);
   expect(states.get(1)).toBe('broken');
   expect(await restoreBatch(bench.deps, indexed)).toEqual({ pending: 4, enqueued: 2 });
-  const after = await itemStates(redis, id, all);
+  const after = await itemStates(redis, id, all, noLane);
   expect([after.get(0), after.get(2)]).toEqual(['alive', 'alive']);
   // A cohort holds item 1: it is only repaired when that run is over.
   openGate();
@@ -212,10 +219,10 @@ test('10,000 items are enqueued in bounded steps', async () => {
   const items = Array.from({ length: 10_000 }, (_, i) => i);
   await withQueues(redis, async (queues) => {
     const begun = performance.now();
-    await enqueueItems(queues, { batch_id: id }, items);
+    await enqueueItems(queues, { batch_id: id }, items, noLane);
     expect(performance.now() - begun).toBeLessThan(30_000);
     expect(await queues.documents.getPrioritizedCount()).toBe(10_000);
-    expect(await removeChildren(queues, id, items)).toBe(0);
+    expect(await removeChildren(queues, id, items, noLane)).toBe(0);
     expect(await queues.outcomes.getWaitingCount()).toBe(10_000);
   });
   expect(await countUncommitted(redis)).toBe(10_000);

@@ -33,7 +33,7 @@ async function enqueue(
   from = 0,
 ): Promise<void> {
   const numbers = Array.from({ length: items }, (_, item) => from + item);
-  await withQueues(redis, (queues) => enqueueItems(queues, { batch_id, ...more }, numbers));
+  await withQueues(redis, (queues) => enqueueItems(queues, { batch_id, ...more }, numbers, () => undefined));
 }
 
 /** The next `count` documents, as `<batch><item>`; `give`: those that are given back once, at once. */

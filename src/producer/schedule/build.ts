@@ -9,6 +9,7 @@ import type { Config } from '../../platform/config.js';
 import { ifFound, InputError, LonghaulError } from '../../platform/errors.js';
 import { sourcePolicy } from '../../text/source-policy.js';
 import { readHeader } from '../../batch/header.js';
+import { lanesSet } from '../../batch/lanes.js';
 import { readManifest } from '../../batch/manifest.js';
 import { submit } from '../submit.js';
 
@@ -79,6 +80,7 @@ export async function submitRun(
           id,
           priority,
           split: { overlap, question: then_prompt },
+          lanes: lanesSet(config),
           signal,
         });
         return {
