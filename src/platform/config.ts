@@ -7,6 +7,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { LANE } from '../contracts/manifest.js';
 import { ConfigError } from './errors.js';
 import { hideCredentials } from './hide-credentials.js';
 import { testPointSetting } from './test-points.js';
@@ -18,6 +19,16 @@ const list = z.preprocess(
   (value) => (typeof value === 'string' ? value.split(',').map((entry) => entry.trim()) : value),
   z.array(z.string().min(1)),
 );
+
+function areLanes(lanes: readonly string[]): boolean {
+  const parts = lanes.map((lane) => lane.split(':'));
+  const bounds = parts.map(([, bound = '']) => (/^[1-9]\d{0,8}$/.test(bound) ? Number(bound) : 0));
+  return (
+    parts.every(({ length, 0: name = '' }) => length === 2 && LANE.test(name)) &&
+    new Set(parts.map(([name]) => name)).size === lanes.length &&
+    bounds.every((bound, i) => bound > (bounds[i - 1] ?? 0))
+  );
+}
 
 const schema = z.strictObject({
   /**
@@ -70,19 +81,9 @@ const schema = z.strictObject({
     .regex(/^[A-Za-z0-9_-]{1,64}$/, 'letters, digits, - and _ only')
     .default('main'),
   /** Which documents the cohort claims: those of this lane alone; unless given, those of none. */
-  lane: z
-    .string()
-    .regex(/^[a-z0-9][a-z0-9_-]{0,31}$/, 'small letters, digits, - and _ only')
-    .optional(),
-  /** Of batches submitted here, by growing bounds: `short:8192,medium:65536`, a name and the most tokens of a document. */
-  lanes: list
-    .pipe(z.array(z.string().regex(/^[a-z0-9][a-z0-9_-]{0,31}:[1-9]\d{0,8}$/, 'must be NAME:TOKENS')))
-    .refine((lanes) => {
-      const bounds = lanes.map((lane) => Number(lane.split(':')[1]));
-      const names = new Set(lanes.map((lane) => lane.split(':')[0]));
-      return names.size === lanes.length && bounds.every((bound, i) => bound > (bounds[i - 1] ?? 0));
-    }, 'must have a name each and bounds that grow, as in short:8192,medium:65536')
-    .default([]),
+  lane: z.string().regex(LANE, 'small letters, digits, - and _ only').optional(),
+  /** Of batches submitted here: a name and the most tokens of a document, `short:8192,medium:65536`. */
+  lanes: list.refine(areLanes, 'must be NAME:TOKENS, each name once and by growing tokens').default([]),
   ranks: z.coerce.number().int().min(1).max(64).default(4),
   rank: z.coerce.number().int().min(0).max(63).default(0),
   /** Address on which other ranks reach this one. */
