@@ -1,16 +1,14 @@
 /** Evaluations whose documents are made, to any length. */
 import { join } from 'node:path';
 import { Command, Option, InvalidArgumentError } from 'commander';
-import type { AskedRequest } from '../eval/requests.js';
 import { rulerRequests } from '../eval/ruler/requests.js';
 import { readSources } from '../eval/ruler/sources.js';
 import { TASK_NAMES, type TaskName } from '../eval/ruler/tasks.js';
 import { MOST_QUESTIONS, questionRequests } from '../eval/several-questions.js';
 import { packageRoot } from '../local/layout.js';
 import { ConfigError } from '../platform/errors.js';
-import { loadTokenizer } from '../text/tokenizer.js';
-import { evalConfig, evaluate, runOptions } from './eval-options.js';
-import type { Evaluation, RunFlags } from './eval-run.js';
+import { evaluateCounted, runOptions, type Count } from './eval-options.js';
+import type { RunFlags } from './eval-run.js';
 import { wholeNumber } from './numbers.js';
 
 interface MadeFlags extends RunFlags {
@@ -54,7 +52,7 @@ export function rulerCommand(): Command {
     const sources = await readSources(flags.essay, flags);
     const plan = { tasks: flags.tasks, lengths: lengthsOf(flags), seed: flags.seed };
     const asked = (count: Count) => rulerRequests(plan, sources, count);
-    await withCount(flags, own, asked, { about: { plan }, seconds: 'prefill' });
+    await evaluateCounted(flags, own, asked, { about: { plan }, seconds: 'prefill' });
   });
 }
 
@@ -70,7 +68,7 @@ export function questionsCommand(): Command {
     const sources = await readSources(flags.essay);
     const plan = { counts: flags.counts, lengths: lengthsOf(flags), seed: flags.seed };
     const asked = (count: Count) => questionRequests(plan, sources, count);
-    await withCount(flags, own, asked, { about: { plan }, seconds: 'prefill and decode' });
+    await evaluateCounted(flags, own, asked, { about: { plan }, seconds: 'prefill and decode' });
   });
 }
 
@@ -103,22 +101,4 @@ function lengthsOf({ tokens, documents }: MadeFlags): { length: number; document
     );
   }
   return tokens.map((length, i) => ({ length, documents: documents[i] ?? documents[0] ?? 0 }));
-}
-
-type Count = (text: string) => Promise<number>;
-
-/** With the loaded model's tokenizer, by which the documents get their lengths. */
-async function withCount(
-  flags: MadeFlags,
-  command: Command,
-  asked: (count: Count) => AsyncGenerator<AskedRequest>,
-  rest: Omit<Evaluation, 'asked'>,
-): Promise<void> {
-  const tokenizer = await loadTokenizer(evalConfig(flags, command).modelDir);
-  try {
-    const count: Count = async (text) => (await tokenizer.encodeDocument(text)).length;
-    await evaluate(flags, { asked: asked(count), ...rest }, command);
-  } finally {
-    await tokenizer.close();
-  }
 }

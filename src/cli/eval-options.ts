@@ -1,9 +1,11 @@
 /** What every evaluation takes, and how it is run. */
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import type { AskedRequest } from '../eval/requests.js';
 import { parseVariants } from '../eval/variants.js';
 import { packageRoot } from '../local/layout.js';
 import type { Config } from '../platform/config.js';
+import { loadTokenizer } from '../text/tokenizer.js';
 import { configOf } from './context.js';
 import { runEvaluation, type Evaluation, type RunFlags } from './eval-run.js';
 import { configuredSystem, ownSystem } from './eval-system.js';
@@ -24,7 +26,7 @@ export function runOptions(command: Command, methods = 'full,apb'): Command {
     .option('--json', 'print report.json instead of the table');
 }
 
-export function evalConfig({ local, modelDir }: RunFlags, command: Command): Config {
+function evalConfig({ local, modelDir }: RunFlags, command: Command): Config {
   const config = configOf(command);
   return local === true && modelDir === undefined
     ? { ...config, modelDir: join(packageRoot, 'models/demo') }
@@ -35,4 +37,22 @@ export function evaluate(flags: RunFlags, evaluation: Evaluation, command: Comma
   const config = evalConfig(flags, command);
   const serve = flags.local === true ? ownSystem(flags.out, config) : configuredSystem(config);
   return runEvaluation(flags, evaluation, config, serve);
+}
+
+export type Count = (text: string) => Promise<number>;
+
+/** With the loaded model's tokenizer, by which documents are made or cut to a length. */
+export async function evaluateCounted(
+  flags: RunFlags,
+  command: Command,
+  asked: (count: Count) => AsyncGenerator<AskedRequest>,
+  rest: Omit<Evaluation, 'asked'>,
+): Promise<void> {
+  const tokenizer = await loadTokenizer(evalConfig(flags, command).modelDir);
+  try {
+    const count: Count = async (text) => (await tokenizer.encodeDocument(text)).length;
+    await evaluate(flags, { asked: asked(count), ...rest }, command);
+  } finally {
+    await tokenizer.close();
+  }
 }

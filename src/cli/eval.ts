@@ -1,17 +1,19 @@
 import { Command, Option } from 'commander';
 import { readOwnFile } from '../eval/own-file.js';
 import { MEASURES, type Measure } from '../eval/scoring.js';
+import { infiniteBenchCommand } from './eval-infinitebench.js';
 import { questionsCommand, rulerCommand } from './eval-made.js';
 import { evaluate, runOptions } from './eval-options.js';
 import type { RunFlags } from './eval-run.js';
 
-/** `longhaul eval ruler`, `questions`, `file` */
+/** `longhaul eval ruler`, `questions`, `file`, `infinitebench` */
 export function evalCommand(): Command {
   return new Command('eval')
     .description('is the answer still right, method against method')
     .addCommand(rulerCommand())
     .addCommand(questionsCommand())
-    .addCommand(fileCommand());
+    .addCommand(fileCommand())
+    .addCommand(infiniteBenchCommand());
 }
 
 function fileCommand(): Command {

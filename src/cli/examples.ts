@@ -56,6 +56,8 @@ const examples: Readonly<Record<string, string>> = {
     'longhaul eval ruler --local --out report --tasks niah_single_1,vt --methods full,apb,apb:passing=0,apb:ranks=8',
   'longhaul eval questions': 'longhaul eval questions --local --out report --counts 1,4,16',
   'longhaul eval file': 'longhaul eval file questions.jsonl --out report --measure f1',
+  'longhaul eval infinitebench':
+    'longhaul eval infinitebench InfiniteBench --out report --tasks passkey --documents 20',
   'longhaul heads': 'longhaul heads convert heads.bin retaining_heads.safetensors',
   'longhaul heads convert': 'longhaul heads convert heads.bin retaining_heads.safetensors',
   'longhaul completion': 'source <(longhaul completion bash)',

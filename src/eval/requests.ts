@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import type { RequestLine } from '../contracts/request.js';
 import { outcome } from '../contracts/outcome.js';
 import { mean } from './intervals.js';
+import { INFINITEBENCH_SCORES, type InfiniteBenchTask } from './infinitebench/scores.js';
 import { score, type Measure } from './scoring.js';
 
 /** What is kept of a request to score its answers. */
@@ -14,7 +15,8 @@ export interface EvalRequest {
   /** Names a table of the report. Its requests are one batch for each method: l_a and l_p follow a batch's longest document. */
   group: string;
   task: string;
-  measure: Measure;
+  /** A task of InfiniteBench is measured as it says. */
+  measure: Measure | InfiniteBenchTask;
   /** What is expected of each question's answer. */
   expected: string[][];
 }
@@ -88,10 +90,16 @@ export async function scoreOutput(
     if (request === undefined) throw new Error(`${output} has ${custom_id}, which was not asked`);
     const { measure, expected } = request;
     results.set(custom_id, {
-      score: mean(expected.map((each, i) => score(measure, answers[i]?.text ?? '', each))),
+      score: mean(expected.map((each, i) => measured(measure, answers[i]?.text ?? '', each))),
       prefillSeconds: execution?.prefill_seconds ?? null,
       decodeSeconds: execution?.decode_seconds ?? null,
     });
   }
   return results;
+}
+
+function measured(measure: EvalRequest['measure'], answer: string, expected: readonly string[]): number {
+  return measure in INFINITEBENCH_SCORES
+    ? INFINITEBENCH_SCORES[measure as InfiniteBenchTask](answer, expected)
+    : score(measure as Measure, answer, expected);
 }

@@ -18,7 +18,7 @@ export function score(measure: Measure, answer: string, expected: readonly strin
     case 'exact':
       return expected.some((text) => normal(text) === normal(answer)) ? 1 : 0;
     case 'f1':
-      return Math.max(...expected.map((text) => f1(normal(answer), normal(text))));
+      return Math.max(...expected.map((text) => f1(words(normal(answer)), words(normal(text)))));
   }
 }
 
@@ -32,10 +32,13 @@ function normal(text: string): string {
     .trim();
 }
 
+/** Two empty answers agree. */
+function f1(ours: readonly string[], theirs: readonly string[]): number {
+  return ours.length === 0 && theirs.length === 0 ? 1 : overlap(ours, theirs);
+}
+
 /** Harmonic mean of precision and recall over words, each counted as often as it stands. */
-function f1(answer: string, expected: string): number {
-  const [ours, theirs] = [words(answer), words(expected)];
-  if (ours.length === 0 || theirs.length === 0) return ours.length === theirs.length ? 1 : 0;
+export function overlap(ours: readonly string[], theirs: readonly string[]): number {
   const left = new Map<string, number>();
   for (const word of theirs) left.set(word, (left.get(word) ?? 0) + 1);
   let common = 0;
@@ -45,7 +48,7 @@ function f1(answer: string, expected: string): number {
     left.set(word, more - 1);
     common++;
   }
-  return (2 * common) / (ours.length + theirs.length);
+  return common === 0 ? 0 : (2 * common) / (ours.length + theirs.length);
 }
 
 function words(text: string): string[] {
