@@ -6,7 +6,9 @@ const slow = { testTimeout: 120_000, hookTimeout: 60_000 };
 const whole = process.env['MATRIX'] === 'whole';
 const long = whole
   ? []
-  : ['clock-jump', 'redis-clock', 's3-writes', 'sentinel'].map((name) => `test/chaos/${name}.test.ts`);
+  : ['clock-jump', 'redis-clock', 's3-writes', 'sentinel', 'eval-local'].map(
+      (name) => `test/chaos/${name}.test.ts`,
+    );
 export default defineConfig({
   test: {
     // As many files at a time as two cores can take: tests have bounds of time.

@@ -35,18 +35,19 @@ export function queueOptions(connection: Redis): QueueOptions {
 
 /** Opens the queues over a client that stays the caller's, and closes them in any case. */
 export async function withQueues<T>(redis: Redis, use: (queues: Queues) => Promise<T>): Promise<T> {
-  const open = (name: string): Queue => quiet(new Queue(name, queueOptions(redis)));
+  const open = <Data, Result = unknown>(name: string) =>
+    quiet(new Queue<Data, Result>(name, queueOptions(redis)));
   const lanes = new Map<string | undefined, Queue<ItemJob, ItemResult>>();
   const lane = (name: string | undefined) => {
-    const queue = lanes.get(name) ?? open(documentsQueue(name));
+    const queue = lanes.get(name) ?? open<ItemJob, ItemResult>(documentsQueue(name));
     lanes.set(name, queue);
     return queue;
   };
   const queues: Queues = {
     documents: lane(undefined),
     lane,
-    outcomes: open(QUEUES.outcomes),
-    finalise: open(QUEUES.finalise),
+    outcomes: open<ItemJob>(QUEUES.outcomes),
+    finalise: open<FinaliseJob>(QUEUES.finalise),
     flows: quiet(new FlowProducer({ connection: redis, prefix: QUEUE_PREFIX })),
     redis,
   };
@@ -59,7 +60,7 @@ export async function withQueues<T>(redis: Redis, use: (queues: Queues) => Promi
 }
 
 /** Failed calls reject by themselves; an `error` event without a listener would end the process. */
-function quiet<T extends Queue | FlowProducer>(queue: T): T {
-  (queue as EventEmitter).on('error', () => undefined);
+function quiet<T extends EventEmitter>(queue: T): T {
+  queue.on('error', () => undefined);
   return queue;
 }

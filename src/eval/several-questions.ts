@@ -44,7 +44,7 @@ export async function* questionRequests(
         const asked = hidden.slice(0, questions);
         yield {
           custom_id: `${questions}-questions-${length}-${index}`,
-          group: `${length} tokens, ${questions} questions`,
+          group: `${length} tokens, ${questions} question${questions === 1 ? '' : 's'}`,
           task: 'questions',
           measure: 'all',
           expected: asked.map(({ values }) => values),
