@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 JOBS  ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: beside-sanitize chaos clean-root demo test test-hosts test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak pack-check docs help
+.PHONY: beside-sanitize chaos clean-root demo test test-hosts test-quick lint chromium build native cuda test-gpu bench s3-suite setup test-data clean fuzz model-check soak outage pack-check docs help
 
 help:
 	@echo "make demo        answer questions about long documents on this machine, end to end"
@@ -15,6 +15,7 @@ help:
 	@echo "make fuzz        every parser of outside bytes: SECONDS= for each (20), SEED= plays a finding again"
 	@echo "make model-check the cohort protocol as a model: STEPS= (100000), SEED="
 	@echo "make soak        small documents and random kills: MINUTES= (30), SEED=; writes docs/benchmarks/soak.md"
+	@echo "make outage      S3 that takes no outcomes: OUTAGE= minutes (10)"
 	@echo "make bench       benchmarks of the CPU backend and of submit"
 	@echo "make cuda        the CUDA backend (needs nvcc; no GPU)"
 	@echo "make test-gpu    kernels, cases, NCCL, then the pipeline, on a machine with two H100 or H200: TESTS=, ROUNDS=, ONE_GPU=1"
@@ -103,6 +104,10 @@ model-check: setup
 MINUTES := 30
 soak: build
 	@SOAK_MINUTES="$(MINUTES)" SOAK_SEED="$(SEED)" npx vitest run --project soak
+
+# S3 that takes no outcomes for so long; `make chaos` has it for some seconds.
+outage: build
+	@OUTAGE_MINUTES="$(or $(OUTAGE),10)" MATRIX=whole npx vitest run --project chaos test/chaos/s3-writes.test.ts
 
 bench: build
 	$(MAKE) -s -C native bench

@@ -6,7 +6,7 @@ const slow = { testTimeout: 120_000, hookTimeout: 60_000 };
 const whole = process.env['MATRIX'] === 'whole';
 const long = whole
   ? []
-  : ['clock-jump', 'redis-clock', 's3-writes', 'sentinel', 'eval-local'].map(
+  : ['clock-jump', 'event-loop', 'redis-clock', 's3-writes', 'sentinel', 'eval-local'].map(
       (name) => `test/chaos/${name}.test.ts`,
     );
 export default defineConfig({

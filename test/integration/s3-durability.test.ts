@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import {
@@ -194,6 +194,21 @@ describe('faults', () => {
 
 test('what our server does not do is said, not passed over', async () => {
   expect(await failure(put('sse', '', { ServerSideEncryption: 'AES256' }))).toBe('NotImplemented');
+});
+
+test('a restart drops uploads that nobody went on with for a week, and keeps others', async () => {
+  const begin = async (Key: string): Promise<string> => {
+    const { UploadId = '' } = await client.send(new CreateMultipartUploadCommand({ Bucket, Key }));
+    await client.send(new UploadPartCommand({ Bucket, Key, UploadId, PartNumber: 1, Body: 'part' }));
+    return UploadId;
+  };
+  const [old, recent] = [await begin('old'), await begin('recent')];
+  const folder = join(s3.dir, 'buckets', Bucket, 'uploads');
+  const days = (count: number) => Date.now() / 1000 - count * 24 * 3600;
+  await utimes(join(folder, old), days(8), days(8));
+  await utimes(join(folder, recent), days(6), days(6));
+  await s3.restart();
+  expect(await readdir(folder)).toEqual([recent]);
 });
 
 test('an upload whose connection dies leaves nothing', async () => {

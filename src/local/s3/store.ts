@@ -51,6 +51,9 @@ export function fileNameOf(key: string): string {
   return `${createHash('sha256').update(key).digest('hex').slice(0, 40)}.${readable}`;
 }
 
+/** As `longhaul batch retention` has it. */
+const STALE_UPLOAD_MS = 7 * 24 * 3_600_000;
+
 export class Bucket {
   readonly index = new KeyIndex<ObjectRecord>();
   private readonly locks = new KeyedLock();
@@ -73,6 +76,7 @@ export class Bucket {
   async load(): Promise<void> {
     await mkdir(this.objectsDir, { recursive: true });
     await mkdir(this.uploadsDir, { recursive: true });
+    await this.dropStaleUploads();
     const names = await readdir(this.objectsDir);
     // A few at a time: opening a hundred thousand files at once runs out of descriptors.
     const queue = names.values();
@@ -83,6 +87,16 @@ export class Bucket {
       }
     };
     await Promise.all(Array.from({ length: 16 }, worker));
+  }
+
+  /** What a lifecycle rule does elsewhere: parts of an upload whose client died are not kept for ever. */
+  private async dropStaleUploads(): Promise<void> {
+    for (const name of await readdir(this.uploadsDir)) {
+      const upload = join(this.uploadsDir, name);
+      // Every part that comes changes it.
+      const { mtimeMs } = await stat(upload);
+      if (Date.now() - mtimeMs > STALE_UPLOAD_MS) await rm(upload, { recursive: true, force: true });
+    }
   }
 
   /**
