@@ -1,8 +1,11 @@
 /** What happens around a healthy cohort: its leader is stopped, Redis or S3 goes away, answers pile up. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { readGauges } from '../../src/aggregator/gauges.js';
+import { withQueues } from '../../src/batch/queues.js';
 import { itemFailure } from '../../src/contracts/work-item.js';
 import { redisKeys } from '../../src/platform/keys.js';
+import { registry } from '../../src/platform/metrics.js';
 import { checkRedis } from '../../src/platform/redis.js';
 import {
   Bench,
@@ -43,6 +46,14 @@ describe('a stopped process', () => {
     expect(job.returnvalue).toEqual(result);
     // Readers drop what an older epoch says; the newer one must not have been written over for good.
     expect(job.attemptsMade).toBe(1);
+    // An aggregator tells of it: the loss by its cause, and the generation that came after.
+    await until('the second generation', 20_000, async () => {
+      await withQueues(bench.redis, (queues) => readGauges(bench.redis, queues));
+      const told = await registry.metrics();
+      expect(told).toContain('longhaul_cohort_losses{cohort="first",cause="LEASE_LOST"} 1\n');
+      expect(told).not.toContain('longhaul_cohort_losses{cohort="second"');
+      return told.includes('longhaul_cohort_generation{cohort="first"} 2\n');
+    });
   });
 });
 

@@ -1,4 +1,4 @@
-/** Metrics and health of real processes: an aggregator, a dashboard, a scheduler and a rank, over a real Redis and S3. */
+/** Metrics and health of real processes: an aggregator, a dashboard, a gateway, a scheduler and a rank, over a real Redis and S3. */
 import { resolve } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
 import { createBatch } from '../../src/batch/create.js';
@@ -14,7 +14,13 @@ beforeEach(() => {
 
 async function startMonitored(args: string[]) {
   const port = await freePort();
-  const child = watch(spawnCli(bench.config, [...args, '--metrics-port', String(port)]));
+  const child = watch(
+    spawnCli({ ...bench.config, modelDir: resolve('models/demo') }, [
+      ...args,
+      '--metrics-port',
+      String(port),
+    ]),
+  );
   child.stdout?.resume();
   child.stderr?.resume();
   const ask = async (path: string) => {
@@ -36,10 +42,11 @@ test(
     timeout: 120_000,
   },
   async () => {
-    const demo = ['--rank', '0', '--ranks', '1', '--model', resolve('models/demo'), '--backend', 'cpu'];
-    const [aggregator, dashboard, scheduler, rank] = await Promise.all([
+    const demo = ['--rank', '0', '--ranks', '1', '--backend', 'cpu'];
+    const [aggregator, dashboard, gateway, scheduler, rank] = await Promise.all([
       startMonitored(['aggregator']),
       startMonitored(['dashboard', '--dashboard-port', '0']),
+      startMonitored(['gateway', '--gateway-port', '0']),
       startMonitored(['scheduler']),
       startMonitored(['worker', '--cohort', 'measured', ...demo]),
     ]);
@@ -65,10 +72,15 @@ test(
 
       const id = newId();
       const { manifest, items } = makeBatch(id, { items: [1, 3, 2] });
-      await Promise.all([aggregator.until(200), dashboard.until(200), scheduler.until(200)]);
+      await Promise.all([aggregator, dashboard, gateway, scheduler].map((each) => each.until(200)));
       expect(await aggregatorSays('cohorts{state="ready"}')).toBe(0);
       expect((await scheduler.ask('/metrics')).text).toContain(
         'longhaul_s3_operation_duration_seconds_count',
+      );
+      const { code, text: told } = await gateway.ask('/metrics');
+      expect(code).toBe(200);
+      expect(told).toMatch(
+        /longhaul_s3_operation_duration_seconds_count\{operation="\w+",result="ok"\} [1-9]/,
       );
       await createBatch(bench.deps, manifest, items);
       expect(await aggregatorSays('queue_items{state="waiting"}')).toBe(3);
@@ -98,16 +110,19 @@ test(
       expect(text).not.toContain(id);
 
       await file.redis.kill('SIGSTOP');
-      await Promise.all([aggregator.until(503), dashboard.until(503)]);
+      await Promise.all([aggregator.until(503), dashboard.until(503), gateway.until(503)]);
       const gone = { code: 503, status: 'unavailable', redis: false, s3: true };
       expect(await aggregator.readyz()).toEqual(gone);
       expect(await dashboard.readyz()).toEqual(gone);
+      expect(await gateway.readyz()).toEqual(gone);
       expect((await aggregator.ask('/healthz')).code).toBe(200);
       await file.redis.kill('SIGCONT');
-      await Promise.all([aggregator.until(200), dashboard.until(200)]);
+      await Promise.all([aggregator.until(200), dashboard.until(200), gateway.until(200)]);
     } finally {
       await file.redis.kill('SIGCONT');
-      await Promise.all([aggregator, dashboard, scheduler, rank].map(({ child }) => endProcess(child)));
+      await Promise.all(
+        [aggregator, dashboard, gateway, scheduler, rank].map(({ child }) => endProcess(child)),
+      );
     }
 
     async function aggregatorSays(metric: string): Promise<number | undefined> {
