@@ -120,6 +120,12 @@ async function commitItem(
   // Removed by this run and no other, so it counts once.
   const ended = { outcomes, execution: end !== undefined && 'execution' in end ? end.execution : null };
   measureEnd(end, outcomes, job.timestamp);
+  const { cohort, generation, epoch } = ended.execution ?? {};
+  const requests_answered = outcomes.filter(({ status }) => status === 'answered').length;
+  context.logger.info(
+    { batch: id, item, cohort, generation, epoch, requests: outcomes.length, requests_answered },
+    'committed',
+  );
   await recordActivity(context.redis, { ...ended, queuedAt: job.timestamp }).catch((error: unknown) => {
     context.logger.debug({ err: error }, 'activity not recorded');
   });
@@ -164,7 +170,7 @@ async function commitOutcome(
   // An item that was removed unrun has nothing of its own to say: that is no conflict.
   if (hasValue) {
     logger.warn(
-      { batch: id, ordinal, first: first.status, second: ours.status },
+      { batch: id, request: ours.custom_id, ordinal, first: first.status, second: ours.status },
       'another outcome was there first and stands',
     );
   }

@@ -1,5 +1,6 @@
 import { DelayedError, UnrecoverableError, WaitingError, Worker, type Job } from 'bullmq';
 import type { Redis } from 'ioredis';
+import type { ItemJob } from '../contracts/work-item.js';
 import type { Config } from '../platform/config.js';
 import { describeError } from '../platform/errors.js';
 import { QUEUE_PREFIX } from '../platform/keys.js';
@@ -45,7 +46,7 @@ export function startWorker<T>(
           timings.faultBackoffLast,
           timings.faultBackoffFirst * 2 ** Math.min(job.attemptsStarted - 1, 20),
         );
-        logger.warn({ queue, job: job.id, pause, ...describeError(error) }, 'will be tried again');
+        logger.warn({ ...namesOf(queue, job), pause, ...describeError(error) }, 'will be tried again');
         await job.moveToDelayed(Date.now() + pause, token);
         throw new DelayedError();
       }
@@ -62,8 +63,14 @@ export function startWorker<T>(
   );
   worker.on('error', (error) => logger.warn({ queue, ...describeError(error) }, 'worker'));
   worker.on('failed', (job, error) =>
-    logger.error({ queue, job: job?.id, ...describeError(error) }, 'failed'),
+    logger.error({ ...namesOf(queue, job), ...describeError(error) }, 'failed'),
   );
   worker.on('stalled', (job) => logger.warn({ queue, job }, 'taken over from a worker that vanished'));
   return worker;
+}
+
+/** What log lines about a job have; of most jobs it is a batch, or one of its work items. */
+function namesOf(queue: string, job: Job | undefined): Record<string, unknown> {
+  const { batch_id: batch, item } = (job?.data ?? {}) as Partial<ItemJob>;
+  return { queue, job: job?.id, batch, item, epoch: job?.attemptsStarted };
 }

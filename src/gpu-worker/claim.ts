@@ -131,7 +131,7 @@ export class Claim {
       this.lease.check();
     } catch (error) {
       if (error instanceof LeaseLostError) this.why = error;
-      logger.warn({ err: error, ticket }, 'no GO');
+      logger.warn({ err: error, run: ticket.run }, 'no GO');
       return none;
     }
     this.run = ticket.run;
@@ -287,8 +287,7 @@ export class Claim {
       abort / 2,
       'no reply from Redis',
     );
-    if (moved !== 'moved')
-      this.deps.logger.warn({ job: job.id, reason: moved }, 'item not given back; it will stall');
+    if (moved !== 'moved') this.deps.logger.warn({ reason: moved }, 'item not given back; it will stall');
     return ms === 0 ? new WaitingError() : new DelayedError();
   }
 
@@ -298,7 +297,7 @@ export class Claim {
       return error;
     if (error instanceof DocumentError)
       return this.failure({ end: 'failed', code: error.code, message: error.message });
-    this.deps.logger.warn({ err: error, job: this.job.id }, 'item given back');
+    this.deps.logger.warn({ err: error }, 'item given back');
     // The lock is not ours any more: whoever holds it decides.
     if (error instanceof LeaseLostError) return new DelayedError();
     return this.giveBack(this.deps.timings.faultBackoffFirst);

@@ -66,7 +66,13 @@ export function incarnations(roster: Roster): Members {
 
 function openSession(options: FormingOptions, generation: string): Session {
   const { config, redis, machine, logger } = options;
-  const common = { redis, cohort: config.cohort, generation, rank: config.rank, logger };
+  const common = {
+    redis,
+    cohort: config.cohort,
+    generation,
+    rank: config.rank,
+    logger: logger.child({ generation }),
+  };
   const onFault = (cause: AbortCause) => {
     const { state } = machine;
     // A forming follower just goes to the next generation; a stale session says nothing at all.

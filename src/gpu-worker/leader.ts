@@ -137,9 +137,13 @@ export class Leader {
     if (this.gate.isOpen) await this.checkUncommitted();
     // A paused worker that was waiting in a blocking read still claims once.
     if (!this.gate.isOpen) {
-      logger.info({ job: job.id, closedBy: this.gate.closedBy }, 'item given back');
+      const { batch_id: batch, item } = job.data;
+      logger.info(
+        { batch, item, epoch: job.attemptsStarted, closedBy: this.gate.closedBy },
+        'item given back',
+      );
       await job.moveToWait(token).catch((error: unknown) => {
-        logger.warn({ err: error, job: job.id }, 'item not given back; it will stall');
+        logger.warn({ err: error, batch, item }, 'item not given back; it will stall');
       });
       throw new WaitingError();
     }

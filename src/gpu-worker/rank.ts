@@ -39,6 +39,7 @@ interface Hand {
 /** The engine's side of a rank, leader or follower: it does what the protocol says and tells it the result. */
 export class Rank {
   private hand: Hand | null = null;
+  private generation: string | null = null;
   /** What connects the ranks, once they are connected. */
   comm: string | undefined;
   /** By rank. */
@@ -54,6 +55,7 @@ export class Rank {
   connect(generation: string, roster: Roster, secret: string, stopTokens: number[]): void {
     const { engine, context, timings, dispatch, comm, logger } = this.options;
     this.stopTokens = stopTokens;
+    this.generation = generation;
     const members = Array.from({ length: context.ranks }, (_, rank) => roster[rank]);
     const peers = members.map((member) => member?.address ?? '');
     this.rates = members.flatMap((member) => member?.rates ?? []);
@@ -93,7 +95,8 @@ export class Rank {
         dispatch({ type: 'prepareEnded', run: ticket.run, failure: null });
       } catch (error) {
         if (hand.preparing.signal.aborted) return;
-        logger.warn({ err: error, ticket }, 'item not prepared');
+        const { generation } = this;
+        logger.warn({ err: error, generation, ...ticket }, 'item not prepared');
         dispatch({ type: 'prepareEnded', run: ticket.run, failure: prepareFailure(error) });
       }
     });

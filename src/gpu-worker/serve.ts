@@ -16,7 +16,7 @@ import { form, incarnations, type Membership, type Session } from './forming.js'
 import { buildResult } from './item-result.js';
 import { Leader } from './leader.js';
 import { Machine, type Handlers } from './machine.js';
-import type { AbortCause, Body, Message } from './messages.js';
+import type { AbortCause, Body, Message, Ticket } from './messages.js';
 import { initialState, type Input, type State } from './protocol-types.js';
 import { Rank } from './rank.js';
 import { Rendezvous, type Fingerprint, type Member } from './rendezvous.js';
@@ -60,6 +60,10 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   }
 }
 
+/** What log lines of a run have beside cohort, rank and generation. */
+const namesOf = (ticket: Ticket | null) =>
+  ticket === null ? {} : { batch: ticket.batch, item: ticket.item, epoch: ticket.epoch };
+
 class Life {
   private readonly ended = deferred<boolean>();
   /** Ends the waits of forming when there is nothing to wait for any more. */
@@ -87,7 +91,7 @@ class Life {
       this.handlers(),
       timings,
       (state) => {
-        logger.debug({ phase: state.phase, run: state.lastRun }, 'state');
+        logger.debug({ generation: state.generation, phase: state.phase, ...namesOf(state.ticket) }, 'state');
         if (state.phase !== 'running') this.progress = null;
         if (state.closing) this.leader?.drain();
         options.onState?.(state);
@@ -232,7 +236,9 @@ class Life {
 
   /** Out of every call, the item given back: then this rank may leave. The protocol's timer is the limit. */
   private async abort(cause: AbortCause): Promise<void> {
-    this.options.logger.error({ ...cause }, 'cohort lost');
+    const { generation, ticket } = this.machine.state;
+    const { code, message: reason, rank: rank_at_fault } = cause;
+    this.options.logger.error({ generation, ...namesOf(ticket), code, reason, rank_at_fault }, 'cohort lost');
     this.rank.abort(cause);
     this.over.abort();
     await Promise.allSettled([
@@ -261,7 +267,7 @@ class Life {
       config,
       redis,
       bullmq: this.bullmq,
-      logger,
+      logger: logger.child({ generation }),
       generation,
       dispatch: (input) => {
         this.machine.dispatch(input);

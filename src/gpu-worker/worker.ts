@@ -73,7 +73,7 @@ export async function runWorker(config: Config, logger: Logger, signal: AbortSig
       modelDigests(modelDir, headsFile, { signal }),
       rank === 0 ? loadTokenizer(modelDir) : undefined,
     ]);
-    logger.info({ rank, ranks, backend: facts.backend, model: digests.model.slice(0, 12) }, 'model loaded');
+    logger.info({ ranks, backend: facts.backend, model: digests.model.slice(0, 12) }, 'model loaded');
     const rates = await engine.measureRates();
     logger.info({ ...rates }, 'rates measured');
     // A rank alone needs no listener; 0 is never dialled.

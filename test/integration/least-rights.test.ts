@@ -153,6 +153,7 @@ test(
       );
       logs.push(cohort.log());
       await checkTrace(id);
+      checkLogs(logs.join('\n'), id);
       await command('results', id, '--out', join(folder, 'results'));
       expect(readFileSync(join(folder, 'results', 'output.jsonl'), 'utf8')).toContain('"custom_id":"one"');
 
@@ -200,6 +201,37 @@ test(
     }
   },
 );
+
+/** Every line says whose it is, and of what: cohort, rank, generation; batch, item, epoch. */
+function checkLogs(text: string, batch: string): void {
+  const lines = text
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => {
+      // A name that is there twice would hide one of the two.
+      const flat = line.replace(/(?<=:){[^{}]*}/g, 'null');
+      const names = [...flat.matchAll(/[{,]"(\w+)":/g)].map(([, name]) => name);
+      const values = JSON.parse(line) as Record<string, unknown>;
+      expect(Object.keys(values).filter((name) => names.filter((each) => each === name).length > 1)).toEqual(
+        [],
+      );
+      return values;
+    });
+  const own = { cohort: 'limited', rank: 0, generation: expect.stringMatching(/^1\.\w+$/) as string };
+  const item = { batch, item: 0, epoch: 1 };
+  const of = (msg: string) => lines.filter((line) => line['msg'] === msg);
+  expect(of('claimed')).toMatchObject([{ ...own, ...item }]);
+  expect(of('answered')).toMatchObject([{ ...own, ...item }]);
+  expect(of('committed')).toMatchObject([{ ...item, cohort: 'limited', generation: 1, requests: 1 }]);
+  expect(of('finished')).toMatchObject([{ batch, answered: 1 }]);
+  expect(of('ranks connected')).toMatchObject([own, { ...own, rank: 1 }]);
+  const running = of('state').filter(({ phase }) => phase === 'running');
+  expect(running.map(({ rank }) => rank)).toEqual(expect.arrayContaining([0, 1]));
+  for (const line of running) expect(line).toMatchObject({ ...own, ...item, rank: line['rank'] });
+  const ranks = lines.filter(({ name }) => name === 'worker');
+  for (const line of ranks)
+    expect(line).toMatchObject({ cohort: 'limited', rank: expect.any(Number) as number });
+}
 
 /** One trace from the submit to the files of the batch, each step below the one that led to it. */
 async function checkTrace(id: string): Promise<void> {
