@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { childEnvironment } from '../platform/config.js';
 import { LonghaulError } from '../platform/errors.js';
 import { packageRoot } from './layout.js';
 import { lockFile } from './lock-file.js';
@@ -75,6 +76,8 @@ function variables(): string[] {
 async function make(args: string[], signal: AbortSignal, onCompile: () => void): Promise<void> {
   const child = spawn('make', ['-C', join(packageRoot, 'native'), ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    // A make above us may be a silent one: the lines that count files would not come.
+    env: childEnvironment({ MAKEFLAGS: '' }),
     signal,
   });
   const ended = new Promise<number | null>((resolve, reject) => {

@@ -71,7 +71,8 @@ test('its command runs, and says what is not built yet and how that is done', as
     /not built; run `longhaul engine build` \[ENGINE_ADDON\]/,
   );
   // Every room's modules load with nothing but the packages it names.
-  for (const room of ['gateway/gateway', 'dashboard/dashboard', 'aggregator/aggregator', 'gpu-worker/worker'])
+  const rooms = ['gateway/gateway', 'dashboard/dashboard', 'aggregator/aggregator', 'gpu-worker/worker'];
+  for (const room of [...rooms, 'platform/otlp'])
     await import(join(folder, `node_modules/longhaul/dist/${room}.js`));
 });
 
