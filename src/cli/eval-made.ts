@@ -4,7 +4,7 @@ import { Command, Option, InvalidArgumentError } from 'commander';
 import { rulerRequests } from '../eval/ruler/requests.js';
 import { readSources } from '../eval/ruler/sources.js';
 import { TASK_NAMES, type TaskName } from '../eval/ruler/tasks.js';
-import { MOST_QUESTIONS, questionRequests } from '../eval/several-questions.js';
+import { MOST_VALUES, questionRequests } from '../eval/several-questions.js';
 import { packageRoot } from '../local/layout.js';
 import { ConfigError } from '../platform/errors.js';
 import { evaluateCounted, runOptions, type Count } from './eval-options.js';
@@ -33,12 +33,6 @@ const tasks = (text: string): TaskName[] =>
     return known;
   });
 
-const counts = (text: string): number[] =>
-  numbers(text).map((count) => {
-    if (count >= 1 && count <= MOST_QUESTIONS) return count;
-    throw new InvalidArgumentError(`${count} is not from 1 to ${MOST_QUESTIONS}`);
-  });
-
 /** `longhaul eval ruler` */
 export function rulerCommand(): Command {
   const command = new Command('ruler')
@@ -62,11 +56,18 @@ export function questionsCommand(): Command {
     .description(
       'several questions on one document: which of them its anchor should carry; run again, it goes on',
     )
-    .option('--counts <n,...>', 'questions at once, on the same documents', counts, [1, 4, 16]);
+    .option('--counts <n,...>', 'questions at once, on the same documents', numbers, [1, 4, 16])
+    .option('--values <n>', 'numbers that each question asks for', wholeNumber, 1);
   const methods = 'full,apb:query=all,apb:query=one,apb:query=none';
   return madeOptions(runOptions(command, methods)).action(async (flags: QuestionFlags, own: Command) => {
     const sources = await readSources(flags.essay);
-    const plan = { counts: flags.counts, lengths: lengthsOf(flags), seed: flags.seed };
+    const { counts, values } = flags;
+    if (Math.min(...counts, values) < 1 || Math.max(...counts) * values > MOST_VALUES) {
+      throw new ConfigError(
+        `--counts ${counts.join()} with --values ${values}: give whole numbers from 1, and at most ${MOST_VALUES} values in a document`,
+      );
+    }
+    const plan = { counts, values, lengths: lengthsOf(flags), seed: flags.seed };
     const asked = (count: Count) => questionRequests(plan, sources, count);
     await evaluateCounted(flags, own, asked, { about: { plan }, seconds: 'prefill and decode' });
   });
@@ -74,6 +75,7 @@ export function questionsCommand(): Command {
 
 interface QuestionFlags extends MadeFlags {
   counts: number[];
+  values: number;
 }
 
 function madeOptions(command: Command): Command {

@@ -9,17 +9,19 @@ import type { AskedRequest } from './requests.js';
 export interface QuestionsPlan {
   /** How many questions at once; the documents are the same for each. */
   counts: readonly number[];
+  /** Of each key: a question asks for all of them. */
+  values: number;
   /** In tokens, and how many documents. */
   lengths: readonly { length: number; documents: number }[];
   seed: number;
 }
 
-/** At most this many: as many needles find a place of their own. */
-export const MOST_QUESTIONS = DEPTHS;
+/** At most so many values in a document: as many needles find a place of their own. */
+export const MOST_VALUES = DEPTHS;
 
 /** @param count tokens of a document, by the loaded model's tokenizer. */
 export async function* questionRequests(
-  { counts, lengths, seed }: QuestionsPlan,
+  { counts, values, lengths, seed }: QuestionsPlan,
   sources: Sources,
   count: (text: string) => Promise<number>,
 ): AsyncGenerator<AskedRequest> {
@@ -29,14 +31,14 @@ export async function* questionRequests(
     key: 'words',
     value: 'numbers',
     keys,
-    values: 1,
+    values,
     asked: 1,
   };
   for (const { length, documents } of lengths) {
     for (let index = 0; index < documents; index++) {
       const { hidden, build } = hide(
         settings,
-        new Random(seedOf(`${seed}/questions/${keys}/${length}/${index}`)),
+        new Random(seedOf(`${seed}/questions/${keys}x${values}/${length}/${index}`)),
         sources,
       );
       const { text } = await fit({ build }, length, count);
@@ -47,7 +49,7 @@ export async function* questionRequests(
           group: `${length} tokens, ${questions} question${questions === 1 ? '' : 's'}`,
           task: 'questions',
           measure: 'all',
-          expected: asked.map(({ values }) => values),
+          expected: asked.map((each) => each.values),
           document: text,
           questions: asked.map((each) => ask(settings, [each])),
           max_tokens: 32,
