@@ -48,7 +48,7 @@ describe('a stopped process', () => {
     expect(job.attemptsMade).toBe(1);
     // An aggregator tells of it: the loss by its cause, and the generation that came after.
     await until('the second generation', 20_000, async () => {
-      await withQueues(bench.redis, (queues) => readGauges(bench.redis, queues));
+      await withQueues(bench.redis, (queues) => readGauges(bench.redis, queues, 250));
       const told = await registry.metrics();
       expect(told).toContain('longhaul_cohort_losses{cohort="first",cause="LEASE_LOST"} 1\n');
       expect(told).not.toContain('longhaul_cohort_losses{cohort="second"');
