@@ -123,10 +123,12 @@ async function combine(
     );
   }
   const questions = await Promise.all(
-    (then === undefined || then.question === null ? first.questions : [then.question]).map(async (question) => ({
-      text: question,
-      query: await tokenizer.encodeQuery(question),
-    })),
+    (then === undefined || then.question === null ? first.questions : [then.question]).map(
+      async (question) => ({
+        text: question,
+        query: await tokenizer.encodeQuery(question),
+      }),
+    ),
   );
   const ids = await encode(tokenizer, text, signal);
   if ('code' in ids) return ids;
