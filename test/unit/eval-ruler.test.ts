@@ -9,6 +9,7 @@ import type { Sources } from '../../src/eval/ruler/sample.js';
 import { readSources } from '../../src/eval/ruler/sources.js';
 import { TASK_NAMES, TASKS } from '../../src/eval/ruler/tasks.js';
 import { score } from '../../src/eval/scoring.js';
+import { questionRequests } from '../../src/eval/several-questions.js';
 import { Random } from '../../src/platform/random.js';
 import { loadTokenizer, type Tokenizer } from '../../src/text/tokenizer.js';
 
@@ -158,4 +159,27 @@ test('RULER settings: words of fwe are one for each 50 tokens, and their shares 
   const [first = 0, second = 0, third = 0] = [...counts.values()].sort((a, b) => b - a);
   expect(first / second).toBeCloseTo(4, 1);
   expect(first / third).toBeCloseTo(9, 0);
+});
+
+test('several questions: the same documents for each count, and each question with its own numbers', async () => {
+  const plan = { counts: [1, 4], values: 2, lengths: [{ length: 1024, documents: 2 }], seed: 1 };
+  const requests = [];
+  for await (const request of questionRequests(plan, sources, count)) requests.push(request);
+  expect(requests.map(({ group }) => group)).toEqual([
+    '1024 tokens, 1 question',
+    '1024 tokens, 4 questions',
+    '1024 tokens, 1 question',
+    '1024 tokens, 4 questions',
+  ]);
+  const [one, four, other] = requests;
+  expect(four?.document).toBe(one?.document);
+  expect(other?.document).not.toBe(one?.document);
+  expect(four?.questions[0]).toBe(one?.questions[0]);
+  expect(new Set(four?.questions).size).toBe(4);
+  for (const [i, question] of (four?.questions ?? []).entries()) {
+    const key = /numbers for (\S+) mentioned/.exec(question)?.[1] ?? '';
+    const stated = (four?.document as string).match(new RegExp(`numbers for ${key} is: \\d+`, 'g')) ?? [];
+    expect(stated.map((text) => text.split(': ')[1]).sort()).toEqual([...(four?.expected[i] ?? [])].sort());
+    expect(four?.expected[i]).toHaveLength(2);
+  }
 });
