@@ -52,7 +52,7 @@ export async function* questionRequests(
           expected: asked.map((each) => each.values),
           document: text,
           questions: asked.map((each) => ask(settings, [each])),
-          max_tokens: 32,
+          max_tokens: 32 * values,
         };
       }
     }
