@@ -1,14 +1,14 @@
 /**
  * The planner's choice beside every fixed one: a calibration as `longhaul plan --calibrate` makes it, then prefills of
- * each length in every way that a person could name, and in those that the planner chose, in turns. The number of a
+ * each length in every way that a person could name, in turns; the planner's choice is one of them. The number of a
  * way is the planner's own: processor seconds of the slowest rank, the least of its turns, so that a machine which
  * does other work as well gives numbers too. One thread per rank.
  *
  *   node bench/plan.js [--tokens 1024,2048,4096,8192,16384] [--runs 5] [--model models/demo] [--lines build/plan.jsonl]
  *     [--out docs/benchmarks/plan.md]
  *
- * JSON lines: the calibration; then per way tokens, policy (of a choice), seconds, median, clock, predicted. With --lines they
- * are kept in that file, and what is there already, of an earlier run, is not measured again. Needs `make build`.
+ * JSON lines: the calibration; then of each length and way its seconds, their median, and the least of the clock. With --lines
+ * they are kept in that file, and what is there already, of an earlier run, is not measured again. Needs `make build`.
  */
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
@@ -52,19 +52,10 @@ const kept =
 const { calibration, seconds: calibrationSeconds } =
   kept.find((line) => line.calibration !== undefined) ?? (await calibrateNow());
 const facts = { shape, fractions, places: calibration.places, speeds: fitSpeeds(shape, calibration) };
-const start = (ranks) =>
-  ConfirmRanks.start({ ranks, modelDir, threads: 1, backend: 'cpu', timeoutMs: 1_800_000 });
-const cohorts = { 1: await start(1), 2: await start(2) };
-const results = [];
-try {
-  const rates = await leastRates(cohorts[2]);
-  for (const tokens of lengths) {
-    const rows = kept.filter((line) => line.tokens === tokens);
-    results.push(withRatios(rows.length > 0 ? rows : await compare(tokens, rates)));
-  }
-} finally {
-  await Promise.all(Object.values(cohorts).map((cohort) => cohort.dispose()));
-}
+const missing = lengths.filter((tokens) => !kept.some((line) => line.tokens === tokens));
+const measured = [...kept, ...(missing.length > 0 ? await measureAll(missing) : [])];
+const results = lengths.map((tokens) => judge(tokens, measured));
+for (const { ratios } of results) for (const ratio of ratios) console.log(JSON.stringify(ratio));
 if (values.out !== undefined) await writeFile(values.out, report());
 
 function keep(line) {
@@ -122,13 +113,23 @@ function fixedWays(tokens) {
   ];
 }
 
-async function compare(tokens, rates) {
+async function measureAll(missing) {
+  const start = (ranks) =>
+    ConfirmRanks.start({ ranks, modelDir, threads: 1, backend: 'cpu', timeoutMs: 1_800_000 });
+  const cohorts = { 1: await start(1), 2: await start(2) };
+  const rows = [];
+  try {
+    const rates = await leastRates(cohorts[2]);
+    for (const tokens of missing) rows.push(...(await measure(cohorts, tokens, rates)));
+  } finally {
+    await Promise.all(Object.values(cohorts).map((cohort) => cohort.dispose()));
+  }
+  return rows;
+}
+
+async function measure(cohorts, tokens, rates) {
   const document = Uint32Array.from({ length: tokens }, (_, i) => (i * 7919) % cohorts[1].vocabulary);
-  const planned = POLICIES.map((policy) => {
-    const request = { tokens, longestQuery: query.length, ranks: [1, 2], policy };
-    return { policy, way: choosePlan(facts, request).chosen };
-  });
-  const entries = [...fixedWays(tokens), ...planned].map((entry) => ({ ...entry, turns: [] }));
+  const entries = fixedWays(tokens).map(({ way }) => ({ way, turns: [] }));
   for (let run = 0; run < Number(values.runs); run++) {
     for (const { way, turns } of entries) {
       const { method, ranks, anchor, passing, ring_layout, blocks } = way;
@@ -142,36 +143,41 @@ async function compare(tokens, rates) {
         ringLayout: ring_layout ?? 'contiguous',
         ...(blocks === 'balanced' && { blocks: planBlocks(way, tokens, [rates, rates]) }),
       };
-      const measured = await cohorts[ranks].measure({ layout, document, query });
+      const ranked = await cohorts[ranks].measure({ layout, document, query });
       turns.push({
-        seconds: Math.max(...measured.map((rank) => rank.processorSeconds)),
-        clock: Math.max(...measured.map((rank) => rank.seconds)),
+        seconds: Math.max(...ranked.map((rank) => rank.processorSeconds)),
+        clock: Math.max(...ranked.map((rank) => rank.seconds)),
       });
     }
   }
-  const rows = entries.map(({ way, policy, policies, turns }) => ({
-    tokens,
-    runs: turns.length,
-    load: loadavg()[0],
-    way: describeWay(way),
-    policy,
-    policies,
-    seconds: Math.min(...turns.map((turn) => turn.seconds)),
-    median: median(turns.map((turn) => turn.seconds)),
-    clock: Math.min(...turns.map((turn) => turn.clock)),
-    predicted: predictSeconds(facts, way, tokens),
-  }));
-  for (const row of rows) keep(row);
-  return rows;
+  return entries.map(({ way, turns }) => {
+    const row = {
+      tokens,
+      runs: turns.length,
+      load: loadavg()[0],
+      way: describeWay(way),
+      seconds: Math.min(...turns.map((turn) => turn.seconds)),
+      median: median(turns.map((turn) => turn.seconds)),
+      clock: Math.min(...turns.map((turn) => turn.clock)),
+    };
+    keep(row);
+    return row;
+  });
 }
 
 /** Of each policy's choice to the fastest way that the policy allows. */
-function withRatios(rows) {
+function judge(tokens, measured) {
+  const rows = fixedWays(tokens).map(({ way, policies }) => {
+    const row = measured.find((line) => line.tokens === tokens && line.way === describeWay(way));
+    return { ...row, policies, predicted: predictSeconds(facts, way, tokens) };
+  });
   const ratios = POLICIES.map((policy) => {
-    const allowed = rows.filter((row) => row.policies?.includes(policy));
+    const request = { tokens, longestQuery: query.length, ranks: [1, 2], policy };
+    const name = describeWay(choosePlan(facts, request).chosen);
+    const chosen = rows.find((row) => row.way === name);
+    const allowed = rows.filter((row) => row.policies.includes(policy));
     const best = allowed.reduce((a, b) => (b.seconds < a.seconds ? b : a));
-    const chosen = rows.find((row) => row.policy === policy);
-    return { tokens: chosen.tokens, policy, chosen, best, ratio: chosen.seconds / best.seconds };
+    return { tokens, policy, chosen, best, ratio: chosen.seconds / best.seconds };
   });
   return { rows, ratios };
 }
@@ -192,11 +198,11 @@ function report() {
     '# The planner beside every fixed choice',
     '',
     `\`node bench/plan.js --lines docs/benchmarks/plan.jsonl --out docs/benchmarks/plan.md\`, ${new Date().toISOString().slice(0, 10)}: ${cpus()[0].model.trim()}, ${availableParallelism()} processors with a`,
-    `load of ${load}, most of it from other work; ${calibration.engine}, ${calibration.comm}; ${modelDir}; one rank or two. The calibration took ${calibrationSeconds.toFixed(0)} s there. Turns: ${runs} tokens.`,
+    `load of ${load}, most of it from other work; ${calibration.engine}, ${calibration.comm}; ${modelDir}; one rank or two. The calibration took ${calibrationSeconds.toFixed(0)} s there.\nTurns: ${runs} tokens.`,
     '',
     'A number is processor seconds of the slowest rank, the least of the turns: how long a prefill takes where each rank has a',
     'processor of its own, communication included as far as it is computed. What the clock shows on a busy machine is more and says little.',
-    'The planner predicts the same number. All ways took turns, the planned ones a further time as a way of their own.',
+    'The planner predicts the same number, and its choice is one of the ways: all took turns.',
     '',
     '## Choices',
     '',
@@ -237,8 +243,7 @@ function report() {
 }
 
 /** A way without its sizes, which follow the length. */
-function kind({ way, policy, policies }) {
-  if (policy !== undefined) return `planned, ${policy}`;
+function kind({ way, policies }) {
   const short = way.replace(/, l_a.*/, '');
   return way.startsWith('apb') ? `${short}, sizes of ${policies[0]}` : short;
 }

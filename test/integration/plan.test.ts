@@ -69,7 +69,7 @@ test('the plan is a table with a mark and a reason; in JSON all that it rests on
   const { stdout } = await plan('32768', '--max-ranks', '2');
   expect(stdout).toMatch(/^ {2}way .* exact +seconds +tokens\/s\n> apb on 2 ranks/);
   expect(stdout).toMatch(/\n {2}full on 1 rank +yes +\d/);
-  expect(stdout).toMatch(/predicted to be \d\.\d\d times as fast as the fastest exact way/);
+  expect(stdout).toMatch(/predicted to be \d\.\d\d times as fast as the best exact way/);
   expect(stdout).toContain('Calibrated ');
 
   const json = JSON.parse((await plan('32768', '--ranks', '2', '--policy', 'exact', '--json')).stdout) as {

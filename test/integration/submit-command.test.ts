@@ -158,7 +158,7 @@ test('--method auto runs as the planner says, and the batch says how; without a 
     const { options, why } = JSON.parse(written.stdout) as Submitted;
     expect(options).toMatchObject({ ranks: 2, anchor: null, passing: 0, select: null });
     expect(['full', 'ring', 'ulysses']).toContain(options.method);
-    expect(why).toMatch(/^exact, because the fastest way that is not/);
+    expect(why).toMatch(/^exact, because the best way that is not/);
     expect(written.stderr).toContain(why);
     for (const [args, message] of [
       [['--method', 'auto', '--anchor', '5'], '--method auto chooses --anchor itself'],

@@ -36,7 +36,7 @@ test('what is chosen is allowed, and within what an approximation must gain of t
       expect(candidates).toContain(chosen);
       expect(given.ranks).toContain(chosen.ranks);
       if (given.policy === 'exact') expect(candidates.every(({ exact }) => exact)).toBe(true);
-      expect(chosen.seconds).toBeLessThanOrEqual(1.03 * (candidates[0]?.seconds as number));
+      expect(chosen.seconds).toBeLessThanOrEqual(1.02 ** 2 * (candidates[0]?.seconds as number));
       expect(why).toContain(describeWay(chosen));
       for (const { method, ranks, anchor, passing } of candidates) {
         if (method === 'ulysses') expect(4 % ranks).toBe(0); // the demo model has 4 query heads
@@ -68,9 +68,7 @@ test('it says why', () => {
   expect(choose({}).why).toMatch(
     /^apb on 8 ranks.*, l_a 1024, l_p 512 is predicted to be \d\.\d\d times as fast/,
   );
-  expect(choose({ tokens: 400, ranks: [2] }).why).toMatch(
-    /^exact, because the fastest way that is not \(apb/,
-  );
+  expect(choose({ tokens: 400, ranks: [2] }).why).toMatch(/^exact, because the best way that is not \(apb/);
 });
 
 test('more ranks than places gain nothing by themselves', () => {
