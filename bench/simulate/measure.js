@@ -8,15 +8,13 @@
  * an aggregator costs in processor time, are taken from it. Prefill and decode are those of each batch itself, as its
  * outcomes tell them, because a machine with other work is not as fast from one minute to the next.
  */
-import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { cpuSeconds, dist, startRedis, startS3 } from '../services.js';
+import { decodeOutcome } from '../../dist/batch/outcomes.js';
 import { simulate } from './simulate.js';
+import { machine, until, withStack } from './stack.js';
 
 const { values } = parseArgs({
   options: {
@@ -27,50 +25,24 @@ const { values } = parseArgs({
     out: { type: 'string' },
   },
 });
-const bin = join(dist, '../bin/longhaul.js');
-const model = join(dist, '../models/demo');
-const DEADLINE_MS = 300_000;
-
-const directory = await mkdtemp(join(tmpdir(), 'longhaul-simulate-'));
-const children = [];
-try {
-  await main();
-} finally {
-  for (const child of children) child.kill('SIGKILL');
-  await rm(directory, { recursive: true, force: true, maxRetries: 5 });
-}
+await withStack(main);
 process.exit();
 
-async function main() {
-  const redis = await startRedis(directory, children);
-  const s3 = await startS3(directory, children);
-  const environment = {
-    ...process.env,
-    LONGHAUL_REDIS_URL: `redis://127.0.0.1:${redis.port}`,
-    LONGHAUL_MODEL_DIR: model,
-    LONGHAUL_PROFILE: 'fast',
-    LONGHAUL_LOG_LEVEL: 'error',
-    ...s3.environment,
-    AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true',
-  };
-  const bench = { redis, environment, ...(await open(redis.port, s3.environment)) };
-  bench.aggregator = start(bench, 'aggregator');
-  const first = await cohort(bench, 'first');
+async function main(stack) {
+  const first = await cohort(stack, 'first');
 
-  const calibration = await batch(bench, 'calibration', Math.max(6, Number(values.documents) / 2));
+  const calibration = await batch(stack, 'calibration', Math.max(6, Number(values.documents) / 2));
   const perItem = {
     claimSeconds: calibration.claimSeconds,
     redisSeconds: calibration.redisCpu / calibration.items.length,
     aggregatorSeconds: calibration.aggregatorCpu / calibration.items.length,
     redisCommands: calibration.redisCommands / calibration.items.length,
   };
-  const machine = `${availableParallelism()} x ${cpus()[0]?.model}`;
-  const date = new Date().toISOString().slice(0, 10);
-  const lines = [{ what: 'per item', ...perItem, machine, load: loadavg()[0], date }];
+  const lines = [{ what: 'per item', ...perItem, ...machine() }];
   const running = [first];
   for (const count of values.cohorts.split(',').map(Number)) {
-    while (running.length < count) running.push(await cohort(bench, `cohort-${running.length}`));
-    const real = await batch(bench, `batch-${count}`, Number(values.documents));
+    while (running.length < count) running.push(await cohort(stack, `cohort-${running.length}`));
+    const real = await batch(stack, `batch-${count}`, Number(values.documents));
     const predicted = predict(real, perItem, count);
     lines.push({
       what: 'batch',
@@ -80,61 +52,25 @@ async function main() {
       simulated_seconds: predicted.seconds,
       ratio: predicted.seconds / real.seconds,
       cohorts_busy: predicted.utilisation.cohorts,
-      load: loadavg()[0],
+      load: machine().load,
     });
   }
   const text = lines.map((line) => JSON.stringify(line)).join('\n') + '\n';
   process.stdout.write(text);
   if (values.out !== undefined) await writeFile(values.out, text);
-  bench.close();
+  stack.close();
 }
 
-/** Clients of our own beside the processes. */
-async function open(port, settings) {
-  const { loadConfig } = await import(join(dist, 'platform/config.js'));
-  const { createRedis } = await import(join(dist, 'platform/redis.js'));
-  const { ObjectStore } = await import(join(dist, 'platform/object-store.js'));
-  const keys = await import(join(dist, 'platform/keys.js'));
-  const { decodeOutcome } = await import(join(dist, 'batch/outcomes.js'));
-  const client = createRedis(`redis://127.0.0.1:${port}`, 'command');
-  const store = new ObjectStore(loadConfig({ environment: settings, directory }));
-  const close = () => {
-    client.disconnect();
-    store.close();
-  };
-  return { client, store, keys, decodeOutcome, close };
-}
-
-function start({ environment }, ...args) {
-  const child = spawn(process.execPath, [bin, ...args], {
-    cwd: directory,
-    env: environment,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  children.push(child);
-  return child;
-}
-
-async function until(what, ask) {
-  const end = performance.now() + DEADLINE_MS;
-  for (;;) {
-    const found = await ask();
-    if (found) return found;
-    if (performance.now() > end) throw new Error(`${what}: not within ${DEADLINE_MS / 1000} s`);
-    await sleep(10);
-  }
-}
-
-async function cohort(bench, name) {
-  const child = start(bench, 'worker', '--cohort', name, '--rank', '0', '--ranks', '1', '--backend', 'cpu');
-  const { state } = bench.keys.cohortKeys(name);
-  await until(`cohort ${name}`, async () => (await bench.client.hget(state, 'state')) === 'READY');
+async function cohort({ start, client, keys }, name) {
+  const child = start('worker', '--cohort', name, '--rank', '0', '--ranks', '1', '--backend', 'cpu');
+  const { state } = keys.cohortKeys(name);
+  await until(`cohort ${name}`, async () => (await client.hget(state, 'state')) === 'READY');
   return child;
 }
 
 /** One batch of documents of two lengths in turns, from its first document in the queue to its last in S3. */
-async function batch(bench, name, documents) {
-  const { client, keys } = bench;
+async function batch(stack, name, documents) {
+  const { client, keys, directory, store, start, used } = stack;
   const sizes = [Number(values.short), Number(values.long)];
   const file = join(directory, `${name}.jsonl`);
   const lines = Array.from({ length: documents }, (_, index) => ({
@@ -144,16 +80,8 @@ async function batch(bench, name, documents) {
     max_tokens: 16,
   }));
   await writeFile(file, lines.map((line) => JSON.stringify(line)).join('\n') + '\n');
-  const before = await used(bench);
-  const args = ['submit', file, '--ranks', '1', '--method', 'full', '--json'];
-  const child = spawn(process.execPath, [bin, ...args], {
-    cwd: directory,
-    env: bench.environment,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  children.push(child);
-  let printed = '';
-  child.stdout.on('data', (text) => (printed += text));
+  const before = await used();
+  const submit = start('submit', file, '--ranks', '1', '--method', 'full', '--json');
   const queue = `${keys.QUEUE_PREFIX}:${keys.QUEUES.documents}`;
   await until('a document in the queue', async () => {
     const [wait, prioritized, active] = await Promise.all([
@@ -165,7 +93,7 @@ async function batch(bench, name, documents) {
   });
   const begun = performance.now();
   const id = await until('the id of the batch', () =>
-    printed.endsWith('}\n') ? JSON.parse(printed).id : undefined,
+    submit.printed.endsWith('}\n') ? JSON.parse(submit.printed).id : undefined,
   );
   await until('the last answer', async () => {
     const answered = await client.hlen(keys.redisKeys.batchOutcomes(id));
@@ -173,11 +101,11 @@ async function batch(bench, name, documents) {
     return answered === documents || Number(state) === documents;
   });
   const seconds = (performance.now() - begun) / 1000;
-  const after = await used(bench);
+  const after = await used();
   const items = await Promise.all(
     lines.map(async ({ custom_id }, ordinal) => {
-      const bytes = await bench.store.get(keys.objectKeys.outcome(id, ordinal, custom_id));
-      const { execution, usage } = bench.decodeOutcome(bytes, id, ordinal);
+      const bytes = await store.get(keys.objectKeys.outcome(id, ordinal, custom_id));
+      const { execution, usage } = decodeOutcome(bytes, id, ordinal);
       return {
         tokens: usage.document_tokens,
         prefillSeconds: execution.prefill_seconds,
@@ -196,15 +124,6 @@ async function batch(bench, name, documents) {
     redisCpu: after.redis - before.redis,
     redisCommands: after.commands - before.commands,
     aggregatorCpu: after.aggregator - before.aggregator,
-  };
-}
-
-async function used({ client, redis, aggregator }) {
-  const info = await client.info('stats');
-  return {
-    redis: await cpuSeconds(redis.child.pid),
-    aggregator: await cpuSeconds(aggregator.pid),
-    commands: Number(/total_commands_processed:(\d+)/.exec(info)?.[1]),
   };
 }
 

@@ -27,6 +27,8 @@ export interface Scenario {
     /** Of a document beside its prefill and decode. */
     claimSeconds: number;
     formSeconds: number;
+    /** They are formed when it begins. */
+    formed?: boolean;
     /** Of each cohort. */
     deathsPerHour: number;
     /** From a death to its document's return to the queue. */

@@ -160,9 +160,9 @@ class Simulation {
   }
 
   form() {
-    const { formSeconds, deathsPerHour } = this.scenario.cohorts;
+    const { count, formed, formSeconds, deathsPerHour } = this.scenario.cohorts;
     const life = ++this.lives;
-    this.events.after(formSeconds, () => {
+    this.events.after(formed && life <= count ? 0 : formSeconds, () => {
       this.free({ life });
       if (deathsPerHour === 0) return;
       this.events.after((-Math.log(1 - this.random()) * 3600) / deathsPerHour, () => this.die(life));
