@@ -84,6 +84,9 @@ export interface BatchDetail {
   given_back: BatchStatus['given_back'];
   usage: BatchStatus['usage'];
   work: BatchStatus['work'];
+  /** The second batch over the answers of parts, and the first of such a one. */
+  then: BatchStatus['then'];
+  then_of: BatchStatus['then_of'];
   retries: { id: string; created_at: number; requests: number }[];
   dead: DeadItem[];
   /** `s3://` places of manifest, output, errors and `_SUCCESS`; the last three once the batch has ended. */

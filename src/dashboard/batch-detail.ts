@@ -39,6 +39,8 @@ export async function batchDetail(context: DashboardContext, id: string): Promis
     given_back: status.given_back,
     usage: status.usage,
     work: status.work,
+    then: status.then,
+    then_of: status.then_of,
     retries: retries.map(({ batch_id, created_at, totals: { requests } }) => ({
       id: batch_id,
       created_at,

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { toEnvironment, type Settings } from '../platform/config.js';
@@ -76,6 +77,8 @@ export function settingsOf(kept: Kept, options: StackOptions): StackPlan['settin
     ranks: options.ranks,
     backend: options.backend,
     threads: options.threads,
+    // Its ranks share this machine.
+    documentMemoryMb: Math.max(1, Math.floor(totalmem() / options.ranks / 2 ** 20)),
     modelDir: options.modelDir,
     profile: options.profile,
   } satisfies Partial<Settings>;

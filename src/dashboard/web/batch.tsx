@@ -109,8 +109,13 @@ function Facts({ detail, row }: { detail: BatchDetail; row: BatchRow }) {
       {batchLink(id)}, {count(requests)} requests
     </>,
   ]);
-  const retryOf: Fact[] = retry_of === null ? [] : [['Retry of', batchLink(retry_of)]];
-  return <FactsList facts={[...facts, ...retryOf, ...retries]} />;
+  const link = (name: string, id: string | null): Fact[] => (id === null ? [] : [[name, batchLink(id)]]);
+  const others = [
+    ...link('Retry of', retry_of),
+    ...link('First batch', detail.then_of),
+    ...link('Second batch', detail.then),
+  ];
+  return <FactsList facts={[...facts, ...others, ...retries]} />;
 }
 
 function Documents({ id, live }: { id: string; live: boolean }) {
