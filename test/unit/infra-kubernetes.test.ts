@@ -57,6 +57,29 @@ describe.each(['cpu', 'gpu'])('overlay %s', (name) => {
     expect(new Set(names).size).toBe(names.length);
   });
 
+  test('whoever reads the model finds it, and batches are for cohorts of the size that there is', () => {
+    const all = parsed(name);
+    const settings = all.find((manifest) => manifest.kind === 'ConfigMap');
+    const { LONGHAUL_RANKS: ranks, LONGHAUL_MODEL_DIR: model } = settings?.data ?? {};
+    const cohorts = all.find((manifest) => manifest.kind === 'LeaderWorkerSet');
+    expect(Number(ranks)).toBe(cohorts?.spec.leaderWorkerTemplate.size);
+    if (model === undefined) return; // the image's own
+    const readers = ['longhaul', 'longhaul-aggregator', 'longhaul-gateway', 'longhaul-scheduler'];
+    for (const reader of readers) {
+      const template = all
+        .filter(({ metadata }) => metadata.name === reader)
+        .map(templateOf)
+        .find((found) => found !== undefined);
+      const [container] = template?.spec.containers ?? [];
+      const mount = container?.volumeMounts?.find(({ mountPath }) => model.startsWith(`${mountPath}/`));
+      expect(mount, reader).toBeDefined();
+      expect(
+        template?.spec.volumes?.some(({ name: volume }) => volume === mount?.name),
+        reader,
+      ).toBe(true);
+    }
+  });
+
   test('keeps the policy: no root, limits, version tags', () => {
     const templates = parsed(name).flatMap((manifest) => templateOf(manifest) ?? []);
     expect(templates).toHaveLength(5);
