@@ -36,22 +36,34 @@ export async function callWebhook(
   let detail = '';
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
     if (attempt > 1) await sleep(webhookBackoff * 2 ** (attempt - 2), undefined, { signal });
+    // Not AbortSignal.timeout with AbortSignal.any: Node.js 20 may collect the timeout as garbage, which then never fires.
+    const stop = new AbortController();
+    const forward = () => stop.abort(signal.reason);
+    signal.addEventListener('abort', forward);
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      stop.abort();
+    }, webhook);
     try {
+      signal.throwIfAborted();
       const response = await fetch(url, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify(news),
         redirect: 'manual',
-        signal: AbortSignal.any([signal, AbortSignal.timeout(webhook)]),
+        signal: stop.signal,
       });
       await response.body?.cancel();
       detail = `answered ${response.status}`;
       if (response.ok) return { delivered: true, attempts: attempt, detail };
-    } catch (error) {
+    } catch {
       signal.throwIfAborted();
       // Messages of fetch may hold the URL.
-      const late = error instanceof Error && error.name === 'TimeoutError';
       detail = late ? `no answer within ${webhook} ms` : 'could not be reached';
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', forward);
     }
   }
   return { delivered: false, attempts: ATTEMPTS, detail };
