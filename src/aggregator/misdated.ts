@@ -23,14 +23,18 @@ export async function shortenLife(redis: Redis, key: string, ms: number): Promis
   await redis.eval(SHORTEN, 1, key, ms);
 }
 
-async function everyQueue(redis: Redis, { lane, outcomes, finalise }: Queues): Promise<Queue[]> {
+/** Of documents in every lane, of outcomes, and of batches to finalise. */
+export async function everyQueue(redis: Redis, { lane, outcomes, finalise }: Queues): Promise<Queue[]> {
   return [...(await knownLanes(redis)).map(lane), outcomes, finalise] as Queue[];
 }
 
 /** Locks of jobs, and the turn of looking for stalled ones, of which there is one for all workers of a queue. */
-export async function shortenLocks({ redis, queues, config }: AggregatorContext): Promise<void> {
+export async function shortenLocks(
+  { redis, config }: AggregatorContext,
+  queues: readonly Queue[],
+): Promise<void> {
   const { lock, stalled } = config.timings;
-  for (const queue of await everyQueue(redis, queues)) {
+  for (const queue of queues) {
     await shortenLife(redis, queue.toKey('stalled-check'), stalled);
     const active = await redis.lrange(queue.toKey('active'), 0, -1);
     for (const id of active) await shortenLife(redis, `${queue.toKey(id)}:lock`, lock);
@@ -42,12 +46,13 @@ export async function shortenLocks({ redis, queues, config }: AggregatorContext)
  * no worker's clock has reached it. A machine whose wall clock jumped wrote them, or fails to see them.
  */
 export async function wakeMisdated(
-  { redis, queues, config, logger }: AggregatorContext,
+  { redis, config, logger }: AggregatorContext,
+  queues: readonly Queue[],
   redisSeconds: number,
 ): Promise<void> {
   const slack = config.timings.faultBackoffLast;
   const now = redisSeconds * 1000;
-  for (const queue of await everyQueue(redis, queues)) {
+  for (const queue of queues) {
     const key = queue.toKey('delayed');
     const past = await redis.zrangebyscore(key, '-inf', (now - slack) * SCALE, 'LIMIT', 0, CHUNK);
     const far = await redis.zrangebyscore(key, (now + 2 * slack) * SCALE, '+inf', 'LIMIT', 0, CHUNK);

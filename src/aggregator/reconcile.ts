@@ -11,7 +11,7 @@ import { describeError, NotFoundError } from '../platform/errors.js';
 import { objectKeys, redisKeys } from '../platform/keys.js';
 import { restoredItems } from '../platform/metrics.js';
 import { isLiving, restoreLiving, type AggregatorContext } from './context.js';
-import { shortenLife, shortenLocks, wakeMisdated } from './misdated.js';
+import { everyQueue, shortenLife, shortenLocks, wakeMisdated } from './misdated.js';
 import { startThen } from './then.js';
 
 const outcomeStatuses = outcome.shape.status.options;
@@ -103,8 +103,9 @@ async function reconcile(
 ): Promise<void> {
   const { redis, store, logger } = context;
   const now = await redisNow(redis);
-  await shortenLocks(context);
-  await wakeMisdated(context, now);
+  const queues = await everyQueue(redis, context.queues);
+  await shortenLocks(context, queues);
+  await wakeMisdated(context, queues, now);
   // Before S3 is listed: what Redis knew by then and the list lacks is gone.
   const known = await redis.zrange(redisKeys.batches(), '0', '-1');
   const seen = new Set<string>();

@@ -24,8 +24,8 @@ export interface Kept {
 
 /** Undefined: there is none yet. With `calibrationFile`, of whatever machine it is. */
 export async function keptCalibration(config: Config, signal: AbortSignal): Promise<Kept | undefined> {
-  const path = config.calibrationFile ?? calibrationPath(await subjectOf(config, signal));
   const { model } = await modelDigests(config.modelDir, config.headsFile, { signal });
+  const path = config.calibrationFile ?? calibrationPath(subjectOf(config, model));
   const calibration = await readCalibration(path, model);
   return calibration && { path, calibration };
 }
@@ -36,14 +36,15 @@ export async function calibrateNow(
   signal: AbortSignal,
   onStep: (step: string) => void,
 ): Promise<Kept> {
-  const { modelDir, calibrationFile } = config;
-  const [subject, shape, prompt, limits] = await Promise.all([
-    subjectOf(config, signal),
+  const { modelDir, headsFile, calibrationFile } = config;
+  const [{ model }, shape, prompt, limits] = await Promise.all([
+    modelDigests(modelDir, headsFile, { signal }),
     readModelShape(modelDir),
     readModelPrompt(modelDir),
     readModelLimits(modelDir),
   ]);
-  const { model, machine, ...where } = subject;
+  const subject = subjectOf(config, model);
+  const { model: _model, machine: _machine, ...where } = subject;
   const measured = await calibrate({
     ...where,
     modelDir,
@@ -54,13 +55,7 @@ export async function calibrateNow(
     signal,
     onStep,
   });
-  const calibration: Calibration = {
-    format: 'longhaul-calibration/1',
-    model,
-    machine,
-    ...where,
-    ...measured,
-  };
+  const calibration: Calibration = { format: 'longhaul-calibration/1', ...subject, ...measured };
   const path = calibrationFile ?? calibrationPath(subject);
   await writeCalibration(path, calibration);
   return { path, calibration };
@@ -77,14 +72,15 @@ export async function planFacts({ modelDir }: Config, { calibration }: Kept): Pr
   };
 }
 
-async function subjectOf(config: Config, signal: AbortSignal): Promise<Subject> {
-  const { modelDir, headsFile, threads, cpuPrecision, cudaLibrary, cublasLt, gpu } = config;
+/** `model`: its digest. */
+function subjectOf(config: Config, model: string): Subject {
+  const { threads, cpuPrecision, cudaLibrary, cublasLt, gpu } = config;
   const cuda = config.backend === 'cpu' ? undefined : capabilities({ cudaLibrary, cublasLt, gpu }).cuda;
   const backend = config.backend === 'auto' ? (cuda?.available === true ? 'cuda' : 'cpu') : config.backend;
   const processor = cpus()[0]?.model.trim() ?? 'an unnamed processor';
   const graphics = backend === 'cuda' ? `, ${cuda?.description ?? ''}` : '';
   return {
-    model: (await modelDigests(modelDir, headsFile, { signal })).model,
+    model,
     machine: `${processor}, ${availableParallelism()} processors${graphics}`,
     backend,
     threads,

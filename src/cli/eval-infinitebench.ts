@@ -1,8 +1,8 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { infiniteBenchRequests } from '../eval/infinitebench/requests.js';
 import type { InfiniteBenchTask } from '../eval/infinitebench/scores.js';
 import { INFINITEBENCH_NAMES } from '../eval/infinitebench/tasks.js';
-import { evaluateCounted, runOptions } from './eval-options.js';
+import { evaluateCounted, namesOf, runOptions } from './eval-options.js';
 import type { RunFlags } from './eval-run.js';
 import { wholeNumber } from './numbers.js';
 
@@ -12,13 +12,6 @@ interface Flags extends RunFlags {
   tokens?: number;
 }
 
-const tasks = (text: string): InfiniteBenchTask[] =>
-  text.split(',').map((name) => {
-    const known = INFINITEBENCH_NAMES.find((task) => task === name);
-    if (!known) throw new InvalidArgumentError(`'${name}' is none of ${INFINITEBENCH_NAMES.join(', ')}`);
-    return known;
-  });
-
 /** `longhaul eval infinitebench` */
 export function infiniteBenchCommand(): Command {
   const command = new Command('infinitebench')
@@ -26,7 +19,11 @@ export function infiniteBenchCommand(): Command {
       "InfiniteBench's files with its scoring, as one batch per method and task; run again, it goes on",
     )
     .argument('<dir>', 'folder with passkey.jsonl, kv_retrieval.jsonl, ...')
-    .option('--tasks <names>', `${INFINITEBENCH_NAMES.join(', ')} (default: those with a file)`, tasks)
+    .option(
+      '--tasks <names>',
+      `${INFINITEBENCH_NAMES.join(', ')} (default: those with a file)`,
+      namesOf(INFINITEBENCH_NAMES),
+    )
     .option('--documents <n>', 'the first so many of each task (default: all)', wholeNumber)
     .option(
       '--tokens <n>',

@@ -1,13 +1,13 @@
 /** Evaluations whose documents are made, to any length. */
 import { join } from 'node:path';
-import { Command, Option, InvalidArgumentError } from 'commander';
+import { Command, Option } from 'commander';
 import { rulerRequests } from '../eval/ruler/requests.js';
 import { readSources } from '../eval/ruler/sources.js';
 import { TASK_NAMES, type TaskName } from '../eval/ruler/tasks.js';
 import { MOST_VALUES, questionRequests } from '../eval/several-questions.js';
 import { packageRoot } from '../local/layout.js';
 import { ConfigError } from '../platform/errors.js';
-import { evaluateCounted, runOptions, type Count } from './eval-options.js';
+import { evaluateCounted, namesOf, runOptions, type Count } from './eval-options.js';
 import type { RunFlags } from './eval-run.js';
 import { wholeNumber } from './numbers.js';
 
@@ -26,20 +26,13 @@ interface RulerFlags extends MadeFlags {
 
 const numbers = (text: string): number[] => text.split(',').map(wholeNumber);
 
-const tasks = (text: string): TaskName[] =>
-  text.split(',').map((name) => {
-    const known = TASK_NAMES.find((task) => task === name);
-    if (!known) throw new InvalidArgumentError(`'${name}' is none of ${TASK_NAMES.join(', ')}`);
-    return known;
-  });
-
 /** `longhaul eval ruler` */
 export function rulerCommand(): Command {
   const command = new Command('ruler')
     .description(
       "RULER's tasks as one batch per method and length, over the same documents; run again, it goes on",
     )
-    .option('--tasks <names>', TASK_NAMES.join(', '), tasks, TASK_NAMES)
+    .option('--tasks <names>', TASK_NAMES.join(', '), namesOf(TASK_NAMES), TASK_NAMES)
     .option('--squad <file>', "questions of qa_1 in SQuAD's layout (default: a small set of our own)")
     .option('--hotpot <file>', "questions of qa_2 in HotpotQA's layout (default: likewise)");
   return madeOptions(runOptions(command)).action(async (flags: RulerFlags, own: Command) => {

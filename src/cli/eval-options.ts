@@ -1,6 +1,6 @@
 /** What every evaluation takes, and how it is run. */
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import type { AskedRequest } from '../eval/requests.js';
 import { parseVariants } from '../eval/variants.js';
 import { packageRoot } from '../local/layout.js';
@@ -37,6 +37,16 @@ export function evaluate(flags: RunFlags, evaluation: Evaluation, command: Comma
   const config = evalConfig(flags, command);
   const serve = flags.local === true ? ownSystem(flags.out, config) : configuredSystem(config);
   return runEvaluation(flags, evaluation, config, serve);
+}
+
+/** Reads names with commas between them. */
+export function namesOf<Name extends string>(known: readonly Name[]): (text: string) => Name[] {
+  return (text) =>
+    text.split(',').map((name) => {
+      const found = known.find((each) => each === name);
+      if (!found) throw new InvalidArgumentError(`'${name}' is none of ${known.join(', ')}`);
+      return found;
+    });
 }
 
 export type Count = (text: string) => Promise<number>;

@@ -43,8 +43,6 @@ export interface Evaluation {
 /** Calls `use` with a system that has a cohort of so many ranks, or will have one. */
 export type Serve = (ranks: number, use: (context: CommandContext) => Promise<void>) => Promise<void>;
 
-const INTERRUPTED = 130;
-
 type Sized = Variant & { ranks: number };
 
 /**
@@ -63,15 +61,8 @@ export async function runEvaluation(
   for (const ranks of new Set(variants.map((variant) => variant.ranks))) {
     await serve(ranks, async (context) => {
       const own = variants.filter((variant) => variant.ranks === ranks);
-      try {
-        scored.push(...(await runBatches(own, groups, requests, out, context)));
-      } catch (error) {
-        if (!context.signal.aborted) throw error;
-        process.stderr.write('\ninterrupted; the same command goes on where it was\n');
-        process.exitCode = INTERRUPTED;
-      }
+      scored.push(...(await runBatches(own, groups, requests, out, context)));
     });
-    if (process.exitCode === INTERRUPTED) return;
     const order = (name: string) => variants.findIndex((variant) => variant.name === name);
     scored.sort((a, b) => order(a.variant) - order(b.variant));
     await writeFile(join(out, 'report.md'), markdown(requests, scored, seconds));

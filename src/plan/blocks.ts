@@ -3,6 +3,7 @@
  * a cohort computes the plan for itself from the same numbers.
  */
 import type { RunOptions } from '../contracts/request.js';
+import { sum } from './sum.js';
 
 /** Seconds of one rank over all layers, as the engine measures them. */
 export interface Rates {
@@ -119,5 +120,3 @@ function steady(rates: readonly Rates[]): Rates[] {
   const pairs = settle(rates.map(({ pairSeconds }) => pairSeconds));
   return rows.map((rowSeconds, rank) => ({ rowSeconds, pairSeconds: pairs[rank] as number }));
 }
-
-const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

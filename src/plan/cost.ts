@@ -5,6 +5,7 @@
 import type { RunOptions } from '../contracts/request.js';
 import { evenBlocks, planBlocks, type Rates } from './blocks.js';
 import { prefillWork, type ModelShape, type Shares } from './work.js';
+import { sum } from './sum.js';
 
 /** What can be chosen about a prefill. */
 export type Way = Pick<RunOptions, 'method' | 'ranks' | 'ring_layout' | 'blocks' | 'anchor' | 'passing'>;
@@ -131,5 +132,3 @@ function receivedValues(shape: ModelShape, { method, ranks }: Way, shares: Share
   });
   return perLayer.map((values) => values * (shape.layers - 1));
 }
-
-const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

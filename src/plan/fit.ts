@@ -2,6 +2,7 @@
 import type { Rates } from './blocks.js';
 import { efforts, kindOf, type Effort, type Kind, type Speeds, type Way } from './cost.js';
 import type { ModelShape } from './work.js';
+import { sum } from './sum.js';
 
 /** A prefill, as it was measured. */
 export interface Measurement {
@@ -118,5 +119,3 @@ function eliminate(matrix: number[][], values: number[]): number[] {
   });
   return rows.map((row, i) => (row.at(-1) as number) / (row[i] as number));
 }
-
-const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);

@@ -1,5 +1,6 @@
 /** How much arithmetic a prefill is, counted from shapes; pure. */
 import type { RunOptions } from '../contracts/request.js';
+import { sum } from './sum.js';
 
 /** A decoder of the Llama and Qwen2 kind. */
 export interface ModelShape {
@@ -114,4 +115,3 @@ export const total = (work: readonly Work[]): number =>
 
 const triangle = (rows: number) => (rows * (rows + 1)) / 2;
 const causal = ({ start, end }: { start: number; end: number }) => triangle(end) - triangle(start);
-const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0);

@@ -11,7 +11,7 @@ import { loadConfig, type Config } from '../../src/platform/config.js';
 import { ObjectStore } from '../../src/platform/object-store.js';
 import { writeRandomModel } from '../chaos/random-model.js';
 import { startRedis, startS3, tempDir, type RedisService, type S3Service } from '../support/services.js';
-import { damaged, fuzz, graftedJson, TEST_MS } from './support.js';
+import { chatLine, damaged, fuzz, graftedJson, TEST_MS } from './support.js';
 
 const LIMITS = { requests_per_minute: 1e9, bytes_per_day: 2 ** 50, batches: 1e9 };
 const VALIDATED_MS = 10_000;
@@ -102,20 +102,7 @@ const file = (bytes: Buffer | string, name = 'a.jsonl'): Buffer =>
 const purpose = part('name="purpose"', 'batch');
 
 const lines = [
-  {
-    custom_id: 'a',
-    method: 'POST',
-    url: '/v1/chat/completions',
-    body: {
-      model: 'demo',
-      messages: [
-        { role: 'system', content: 'Be brief.' },
-        { role: 'user', content: [{ type: 'text', text: 'A document.' }] },
-        { role: 'user', content: 'A question?' },
-      ],
-      max_completion_tokens: 5,
-    },
-  },
+  chatLine('a'),
   { custom_id: 'b', document: 'Some text.', questions: ['One?', 'Two?'], metadata: { from: 'x' } },
   { custom_id: 'c', document: { path: '/etc/passwd' }, question: 'Why?' },
   { custom_id: 'd', document: { url: 'http://127.0.0.1:1/' }, question: 'Why?' },

@@ -7,7 +7,7 @@ import { InputError } from '../../src/platform/errors.js';
 import { parseInput, readInlineDocument } from '../../src/producer/parse-input.js';
 import { Spool } from '../../src/producer/spool.js';
 import { anywhere } from '../support/source-policy.js';
-import { damaged, fuzz, graftedJson, TEST_MS } from './support.js';
+import { chatLine, damaged, fuzz, graftedJson, TEST_MS } from './support.js';
 
 let directory: string;
 let spool: Spool;
@@ -32,20 +32,7 @@ const lines = [
     metadata: { from: 'x' },
   },
   { custom_id: 'c', document: { url: 'https://example.org/a.html' }, question: 'Why?' },
-  {
-    custom_id: 'd',
-    method: 'POST',
-    url: '/v1/chat/completions',
-    body: {
-      model: 'demo',
-      messages: [
-        { role: 'system', content: 'Be brief.' },
-        { role: 'user', content: [{ type: 'text', text: 'A document.' }] },
-        { role: 'user', content: 'A question?' },
-      ],
-      max_completion_tokens: 5,
-    },
-  },
+  chatLine('d'),
 ];
 const words = [
   '\n',

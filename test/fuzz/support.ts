@@ -164,3 +164,19 @@ export function graftedJson(whole: readonly unknown[]): fc.Arbitrary<string> {
     .tuple(fc.constantFrom(...whole), fc.array(graft, { maxLength: 4 }))
     .map(([value, grafts]) => JSON.stringify(grafts.reduce<unknown>(grafted, value)) ?? 'null');
 }
+
+/** A request in the style of OpenAI's Batch API. */
+export const chatLine = (custom_id: string) => ({
+  custom_id,
+  method: 'POST',
+  url: '/v1/chat/completions',
+  body: {
+    model: 'demo',
+    messages: [
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: [{ type: 'text', text: 'A document.' }] },
+      { role: 'user', content: 'A question?' },
+    ],
+    max_completion_tokens: 5,
+  },
+});

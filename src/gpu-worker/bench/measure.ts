@@ -7,7 +7,7 @@ import {
   type Ceilings,
   type ModelShape,
 } from '../../plan/work.js';
-import { ConfirmRanks } from '../check/confirm-ranks.js';
+import { withConfirmRanks, type ConfirmRanks } from '../check/confirm-ranks.js';
 import {
   planLayout,
   type BackendName,
@@ -114,16 +114,8 @@ export async function benchPrefill(options: BenchOptions): Promise<CellResult[]>
 async function runCell(cell: Cell, options: BenchOptions): Promise<CellResult> {
   const { modelDir, shape, backend = 'cpu', precision = 'float32', signal } = options;
   const { method, ranks, threads, tokens } = cell;
-  const cohort = await ConfirmRanks.start({
-    ranks,
-    modelDir,
-    threads,
-    backend,
-    precision,
-    timeoutMs,
-    ...(signal && { signal }),
-  });
-  try {
+  const start = { ranks, modelDir, threads, backend, precision, timeoutMs, signal };
+  return withConfirmRanks(start, async (cohort) => {
     const random = randomTokens(cohort.vocabulary);
     const layout: LayoutOptions = {
       method,
@@ -157,9 +149,7 @@ async function runCell(cell: Cell, options: BenchOptions): Promise<CellResult> {
       backend: cohort.backend,
       comm: cohort.comm,
     };
-  } finally {
-    await cohort.dispose();
-  }
+  });
 }
 
 /** The fastest rank's: it was disturbed least. */

@@ -6,7 +6,7 @@ import type { Measurement } from '../../plan/fit.js';
 import { defaultSizes, type Fractions } from '../../plan/sizes.js';
 import type { ModelShape } from '../../plan/work.js';
 import { randomTokens } from '../bench/measure.js';
-import { ConfirmRanks } from '../check/confirm-ranks.js';
+import { withConfirmRanks, type ConfirmRanks } from '../check/confirm-ranks.js';
 import type { LayoutOptions, PrefillOptions } from '../engine/engine.js';
 
 export interface CalibrateOptions extends Omit<Subject, 'model' | 'machine'> {
@@ -42,8 +42,9 @@ const timeoutMs = 1_800_000;
  * @throws LonghaulError CHECK_RANK when a rank process dies or fails; no process is left behind.
  */
 export async function calibrate(options: CalibrateOptions): Promise<Calibrated> {
-  const { backend, processors, threads, onStep } = options;
-  const alone = await withRanks(1, options, async (cohort) => {
+  const { modelDir, backend, precision, processors, threads, signal, onStep } = options;
+  const start = { modelDir, threads, backend, precision, timeoutMs, signal };
+  const alone = await withConfirmRanks({ ...start, ranks: 1 }, async (cohort) => {
     onStep?.(`one rank of ${cohort.backend}`);
     const way = plain('full', 1);
     let tokens = Math.min(shortest, options.longest);
@@ -57,7 +58,7 @@ export async function calibrate(options: CalibrateOptions): Promise<Calibrated> 
     );
     return { lengths, engine: cohort.backend, measurements, rates: await leastRates(cohort) };
   });
-  const pair = await withRanks(2, options, async (cohort) => {
+  const pair = await withConfirmRanks({ ...start, ranks: 2 }, async (cohort) => {
     const { comm } = cohort;
     if (backend === 'cuda' && comm !== 'nccl') {
       onStep?.(
@@ -88,27 +89,6 @@ export async function leastRates(cohort: ConfirmRanks): Promise<Rates> {
     rowSeconds: Math.min(...times.map(({ rowSeconds }) => rowSeconds)),
     pairSeconds: Math.min(...times.map(({ pairSeconds }) => pairSeconds)),
   };
-}
-
-async function withRanks<T>(
-  ranks: number,
-  { modelDir, threads, backend, precision, signal }: CalibrateOptions,
-  use: (cohort: ConfirmRanks) => Promise<T>,
-): Promise<T> {
-  const cohort = await ConfirmRanks.start({
-    ranks,
-    modelDir,
-    threads,
-    backend,
-    precision,
-    timeoutMs,
-    ...(signal && { signal }),
-  });
-  try {
-    return await use(cohort);
-  } finally {
-    await cohort.dispose();
-  }
 }
 
 const plain = (method: Way['method'], ranks: number): Way => ({

@@ -188,3 +188,16 @@ class RankProcess {
     });
   }
 }
+
+/** Disposes of the ranks whatever `use` comes to. @throws LonghaulError CHECK_RANK like `start` */
+export async function withConfirmRanks<T>(
+  options: ConfirmRanksOptions,
+  use: (cohort: ConfirmRanks) => Promise<T>,
+): Promise<T> {
+  const cohort = await ConfirmRanks.start(options);
+  try {
+    return await use(cohort);
+  } finally {
+    await cohort.dispose();
+  }
+}
