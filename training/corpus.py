@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 
 from . import words as w
 
@@ -123,34 +124,52 @@ def passkey(r: random.Random, used: Used) -> Fact | None:
                 [Question(question, f"{key}.", "passkey")])
 
 
-def magic_numbers(r: random.Random, used: Used) -> Fact | None:
-    """One number for a key (a needle), or two to four (multi-value)."""
-    key = fresh(r, used, lambda r: f"{r.choice(w.ADJECTIVES)}-{r.choice(w.NOUNS)}", "magic")
-    if key is None:
-        return None
-    count = r.choices([1, 2, 3, 4], [0.7, 0.12, 0.1, 0.08])[0]
-    numbers = [digits(r, 7, 7) for _ in range(count)]
-    ask, task = f"What is the special magic number for {key}", "niah"
-    if count > 1:
-        ask, task = f"What are all the special magic numbers for {key}", "multivalue"
-    return Fact([f"One of the special magic numbers for {key} is: {n}." for n in numbers],
-                [Question(f"{ask} mentioned in the provided text?", f"{', '.join(numbers)}.", task)])
+def numbers(counts: list[float]) -> MakeFact:
+    """One number for a key (a needle), or two to four (multi-value), as often as `counts` says."""
+
+    def make(r: random.Random, used: Used) -> Fact | None:
+        key = fresh(r, used, lambda r: f"{r.choice(w.ADJECTIVES)}-{r.choice(w.NOUNS)}", "magic")
+        if key is None:
+            return None
+        count = r.choices([1, 2, 3, 4], counts)[0]
+        found = [digits(r, 7, 7) for _ in range(count)]
+        ask, task = f"What is the special magic number for {key}", "niah"
+        if count > 1:
+            ask, task = f"What are all the special magic numbers for {key}", "multivalue"
+        return Fact([f"One of the special magic numbers for {key} is: {n}." for n in found],
+                    [Question(f"{ask} mentioned in the provided text?", f"{', '.join(found)}.", task)])
+
+    return make
 
 
-def variables(r: random.Random, used: Used) -> Fact | None:
-    """A chain of assignments: VAR ABC = 12345. VAR XYZ = VAR ABC."""
-    value = fresh(r, used, lambda r: digits(r, 5, 5), "value")
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    names: list[str] = []
-    for _ in range(r.randint(2, 4)):
-        name = fresh(r, used, lambda r: "".join(r.choice(letters) for _ in range(3)), "variable")
-        if name is not None:
-            names.append(name)
-    if value is None or len(names) < 2:
-        return None
-    chain = [f"VAR {b} = VAR {a}." for a, b in zip(names, names[1:])]
-    ask = f"Find all variables that are assigned the value {value} in the text above."
-    return Fact([f"VAR {names[0]} = {value}.", *chain], [Question(ask, f"{', '.join(names)}.", "vt")])
+magic_numbers = numbers([0.7, 0.12, 0.1, 0.08])
+
+
+def chains(names: tuple[int, int], letters: tuple[int, int]) -> MakeFact:
+    """Chains of assignments: VAR ABC = 12345. VAR XYZ = VAR ABC. Ranges include both ends."""
+
+    def make(r: random.Random, used: Used) -> Fact | None:
+        value = fresh(r, used, lambda r: digits(r, 5, 5), "value")
+        found: list[str] = []
+        for _ in range(r.randint(*names)):
+            name = fresh(r, used, lambda r: "".join(
+                r.choice(ascii_uppercase) for _ in range(length_of(r))), "variable")
+            if name is not None:
+                found.append(name)
+        if value is None or len(found) < 2:
+            return None
+        handed = [f"VAR {b} = VAR {a}." for a, b in zip(found, found[1:])]
+        ask = f"Find all variables that are assigned the value {value} in the text above."
+        return Fact([f"VAR {found[0]} = {value}.", *handed],
+                    [Question(ask, f"{', '.join(found)}.", "vt")])
+
+    def length_of(r: random.Random) -> int:
+        return letters[0] if letters[0] == letters[1] else r.randint(*letters)
+
+    return make
+
+
+variables = chains(names=(2, 4), letters=(3, 3))
 
 
 def workplace(r: random.Random, used: Used) -> Fact | None:
@@ -221,19 +240,24 @@ MIX: dict[MakeFact, float] = {
     magic_numbers: 3, variables: 2, workplace: 2, invoice: 1.5, project: 1,
     access_code: 1, meeting: 1, ticket: 1.5, passkey: 0.7,
 }
+# What runs 1 and 2 were bad at has more weight, and chains are as long as RULER's.
+TRAINING_MIX: dict[MakeFact, float] = {
+    numbers([0.5, 0.15, 0.15, 0.2]): 4, chains(names=(2, 5), letters=(3, 5)): 3, workplace: 4, invoice: 1.5, project: 1.5,
+    access_code: 1, meeting: 1.5, ticket: 1.5, passkey: 0.7,
+}
 
 
 # --------------------------------------------------------------------------------------- documents
 def make_document(
     r: random.Random, filler: Filler, encode: Encode, n_tokens: int, n_facts: int,
-    only: MakeFact | None = None,
+    mix: dict[MakeFact, float] = MIX,
 ) -> tuple[list[int], list[Question]]:
     """-> (token ids of the document, its questions).
 
-    Exactly `n_tokens` ids, with every fact whole, unless the facts alone are longer. `only`
-    restricts the facts to one kind.
+    Exactly `n_tokens` ids, with every fact whole, unless the facts alone are longer. `mix`: kinds
+    of facts and how often each is drawn.
     """
-    makers, weights = ([only], [1.0]) if only else (list(MIX), list(MIX.values()))
+    makers, weights = list(mix), list(mix.values())
     used: Used = set()
     placed: list[tuple[float, str]] = []  # (depth, sentence)
     questions: list[Question] = []

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from .corpus import Filler, MakeFact, make_document, read_verses
+from .corpus import MIX, TRAINING_MIX, Filler, MakeFact, make_document, passkey, read_verses
 from .tokenizer import Encoder
 
 QUERY_POSITION = 16  # document tokens before the query where an anchor block carries it
@@ -43,10 +43,17 @@ def training_sample(
     """-> ids [length] int32, weights [length] float32: 1 on answers, 0.1 on a tenth of the rest.
 
     Half of the documents carry a question after 16 tokens, as ranks > 0 see it in their anchor.
+    Half hold few facts, and half any number; a third hold one kind alone, whose keys are then all
+    that tells one from another.
     """
-    n_facts = log_uniform(r, max(3, min(64, length // 64)))
+    most = max(3, min(64, length // 48))
+    n_facts = log_uniform(r, most) if r.random() < 0.5 else r.randint(2, most)
+    mix = TRAINING_MIX
+    if r.random() < 1 / 3:
+        kinds = {kind: weight for kind, weight in TRAINING_MIX.items() if kind is not passkey}
+        mix = {r.choices(list(kinds), list(kinds.values()))[0]: 1.0}
     reserved = min(length // 2, max(64, n_facts * 40)) + 40  # for questions and answers
-    document, questions = make_document(r, filler, encode, length - reserved, n_facts)
+    document, questions = make_document(r, filler, encode, length - reserved, n_facts, mix)
     r.shuffle(questions)
     ids = [encode.bos, *document]
     if questions and r.random() < 0.5:
@@ -85,7 +92,8 @@ def single_question(
     """A document of exactly n tokens, `<|bos|>` included, and one of its questions."""
     while True:
         facts = n_facts or log_uniform(r, max(3, min(40, n // 100)))
-        document, questions = make_document(r, filler, encode, n - 1, facts, only)
+        mix = MIX if only is None else {only: 1.0}
+        document, questions = make_document(r, filler, encode, n - 1, facts, mix)
         questions = [q for q in questions if task in (None, q.task)]
         if questions and len(document) == n - 1:
             q = r.choice(questions)

@@ -17,11 +17,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from . import confirm, corpus
 from .data import Case, single_question, split_verses, stable_random
-from .model import Model
+from .model import Model, load_exported
 from .prefill import Decoded, Method, greedy, prefill
 from .tokenizer import Encoder
 
@@ -63,15 +62,6 @@ def make_case(task: str, n: int, index: int) -> Case:
 def start_worker(filler: corpus.Filler, encode: Encoder) -> None:
     global _filler, _encode
     _filler, _encode = filler, encode
-
-
-def load_exported(folder: Path, device: str) -> Model:
-    """The bfloat16 weights as shipped, held in float32."""
-    model = Model().to(device)
-    for name in ("model.safetensors", "retaining_heads.safetensors"):
-        part = {k.removeprefix("model."): v.float() for k, v in load_file(folder / name).items()}
-        model.load_state_dict(part, strict=False)
-    return model.eval()
 
 
 def answer(
@@ -146,7 +136,7 @@ def main() -> None:
             for part in parts + later}
         torch.backends.cuda.enable_math_sdp(not torch.cuda.is_available())  # never fall back to it
         torch.set_float32_matmul_precision("highest")
-        model = load_exported(a.model, a.device)
+        model = load_exported(Model().to(a.device), a.model).eval()
         evaluation = Evaluation(model, encode.eos, a.to, deadline)
 
         def run(some: list[tuple[str, int, int, int]]) -> dict[tuple[str, int], list[Case]]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 
@@ -151,3 +153,11 @@ class Model(nn.Module):
 def retaining(name: str) -> bool:
     """Whether a parameter belongs to the retaining heads."""
     return ".fc1." in name or ".fc2." in name
+
+
+def load_exported(model: Model, folder: Path) -> Model:
+    """The bfloat16 weights and heads of a folder as shipped, held in float32."""
+    for name in ("model.safetensors", "retaining_heads.safetensors"):
+        part = {k.removeprefix("model."): v.float() for k, v in load_file(folder / name).items()}
+        model.load_state_dict(part, strict=False)
+    return model

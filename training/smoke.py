@@ -16,7 +16,7 @@ from .data import single_question, split_verses, stable_random, training_sample
 from .model import Model
 from .prefill import Method, extend, greedy, prefill, random_scores
 from .tokenizer import Encoder
-from .train import prepare
+from .train import answer_loss, make_optimizers, prepare
 
 
 def check(name: str, value: float, limit: float) -> None:
@@ -73,6 +73,22 @@ def check_methods(model: Model, encode: Encoder, filler: Filler, device: str) ->
     print("greedy decoding at once is the same as token by token")
 
 
+def check_steps(model: Model, encode: Encoder, filler: Filler, device: str) -> None:
+    """Both optimizers lower the loss of one batch."""
+    r = stable_random("steps")
+    batch = [training_sample(r, filler, encode, 512) for _ in range(4)]
+    ids, weights = (torch.stack([torch.from_numpy(t) for t in part]).to(device) for part in zip(*batch))
+    losses, optimizers = [], make_optimizers(model)
+    for _ in range(5):
+        loss, _ = answer_loss(model, model, ids.long(), weights)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+    check("loss after 4 steps, of that before", losses[-1] / losses[0], 0.95)
+
+
 def check_random_scores() -> None:
     """Against splitmix64 in plain integers."""
     mask, got = (1 << 64) - 1, random_scores(5, 3, 2, 100, 110)
@@ -99,7 +115,9 @@ def main() -> None:
     check_random_scores()
     torch.manual_seed(0)
     torch.set_float32_matmul_precision("highest")
-    check_methods(Model().to(a.device).eval(), encode, filler, a.device)
+    model = Model().to(a.device)
+    check_methods(model.eval(), encode, filler, a.device)
+    check_steps(model, encode, filler, a.device)
     print("smoke passed")
 
 
