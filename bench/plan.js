@@ -1,11 +1,11 @@
 /**
  * The planner's choice beside every fixed one: a calibration as `longhaul plan --calibrate` makes it, then prefills of
  * each length in every way that a person could name, in turns; the planner's choice is one of them. The number of a
- * way is the planner's own: processor seconds of the slowest rank, the least of its turns, so that a machine which
- * does other work as well gives numbers too. One thread per rank.
+ * way is the planner's own: seconds of the slowest rank, the least of its turns; on a CPU they are processor seconds, so
+ * that a machine which does other work as well gives numbers too. One thread per rank; two GPUs for --backend cuda.
  *
- *   node bench/plan.js [--tokens 1024,2048,4096,8192,16384] [--runs 5] [--model models/demo] [--lines build/plan.jsonl]
- *     [--out docs/benchmarks/plan.md]
+ *   node bench/plan.js [--tokens 1024,2048,4096,8192,16384] [--runs 5] [--model models/demo] [--backend cpu]
+ *     [--lines build/plan.jsonl] [--out docs/benchmarks/plan.md]
  *
  * JSON lines: the calibration; then of each length and way its seconds, their median, and the least of the clock. With --lines
  * they are kept in that file, and what is there already, of an earlier run, is not measured again. Needs `make build`.
@@ -32,12 +32,13 @@ const { values } = parseArgs({
     tokens: { type: 'string', default: '1024,2048,4096,8192,16384' },
     runs: { type: 'string', default: '5' },
     model: { type: 'string', default: 'models/demo' },
+    backend: { type: 'string', default: 'cpu' },
     lines: { type: 'string' },
     out: { type: 'string' },
   },
 });
 const lengths = values.tokens.split(',').map(Number);
-const modelDir = values.model;
+const { model: modelDir, backend } = values;
 const shape = await readModelShape(modelDir);
 const { defaults: fractions } = await readModelPrompt(modelDir);
 const { maxPositions } = await readModelLimits(modelDir);
@@ -51,7 +52,8 @@ const kept =
     : [];
 const { calibration, seconds: calibrationSeconds } =
   kept.find((line) => line.calibration !== undefined) ?? (await calibrateNow());
-const facts = { shape, fractions, places: calibration.places, speeds: fitSpeeds(shape, calibration) };
+const byClock = calibration.seconds_by === 'clock';
+const facts = { shape, fractions, places: calibration.places ?? Infinity, speeds: fitSpeeds(shape, calibration) };
 const missing = lengths.filter((tokens) => !kept.some((line) => line.tokens === tokens));
 const measured = [...kept, ...(missing.length > 0 ? await measureAll(missing) : [])];
 const results = lengths.map((tokens) => judge(tokens, measured));
@@ -71,7 +73,7 @@ async function calibrateNow() {
     fractions,
     longest: maxPositions,
     processors: availableParallelism(),
-    backend: 'cpu',
+    backend,
     threads: 1,
     precision: 'float32',
   });
@@ -114,8 +116,7 @@ function fixedWays(tokens) {
 }
 
 async function measureAll(missing) {
-  const start = (ranks) =>
-    ConfirmRanks.start({ ranks, modelDir, threads: 1, backend: 'cpu', timeoutMs: 1_800_000 });
+  const start = (ranks) => ConfirmRanks.start({ ranks, modelDir, threads: 1, backend, timeoutMs: 1_800_000 });
   const cohorts = { 1: await start(1), 2: await start(2) };
   const rows = [];
   try {
@@ -145,7 +146,7 @@ async function measure(cohorts, tokens, rates) {
       };
       const ranked = await cohorts[ranks].measure({ layout, document, query });
       turns.push({
-        seconds: Math.max(...ranked.map((rank) => rank.processorSeconds)),
+        seconds: Math.max(...ranked.map((rank) => (byClock ? rank.seconds : rank.processorSeconds))),
         clock: Math.max(...ranked.map((rank) => rank.seconds)),
       });
     }
@@ -197,11 +198,16 @@ function report() {
   return [
     '# The planner beside every fixed choice',
     '',
-    `\`node bench/plan.js --lines docs/benchmarks/plan.jsonl --out docs/benchmarks/plan.md\`, ${new Date().toISOString().slice(0, 10)}: ${cpus()[0].model.trim()}, ${availableParallelism()} processors with a`,
-    `load of ${load}, most of it from other work; ${calibration.engine}, ${calibration.comm}; ${modelDir}; one rank or two. The calibration took ${calibrationSeconds.toFixed(0)} s there.\nTurns: ${runs} tokens.`,
+    `\`node bench/plan.js ${process.argv.slice(2).join(' ')}\`, ${new Date().toISOString().slice(0, 10)}: ${cpus()[0].model.trim()}, ${availableParallelism()} processors with a`,
+    `load of ${load}; ${calibration.engine}, ${calibration.comm}; ${modelDir}; one rank or two. The calibration took ${calibrationSeconds.toFixed(0)} s there.`,
+    `Turns: ${runs} tokens.`,
     '',
-    'A number is processor seconds of the slowest rank, the least of the turns: how long a prefill takes where each rank has a',
-    'processor of its own, communication included as far as it is computed. What the clock shows on a busy machine is more and says little.',
+    ...(byClock
+      ? ["A number is the slowest rank's seconds by the clock, the least of the turns."]
+      : [
+          'A number is processor seconds of the slowest rank, the least of the turns: how long a prefill takes where each rank has a',
+          'processor of its own, communication included as far as it is computed. What the clock shows on a busy machine is more and says little.',
+        ]),
     'The planner predicts the same number, and its choice is one of the ways: all took turns.',
     '',
     '## Choices',
