@@ -2,9 +2,10 @@
 
     python3 -m training.demo_heads --out RUN --filler kjv.txt --seconds 100
 
-The label of a document token, per KV head, is the largest pre-softmax attention logit that any
-question or answer token gives it. Labels are standardised per document and head: top-k needs their
-ranking only, and fc2 has no bias.
+The label of a document token, per KV head, is the logarithm of the largest share of attention that
+any question or answer token gives it, above a floor. Locret's labels are logits before the softmax;
+in a model this small most of their variance is among tokens that nothing attends to, and a head
+spends itself on that. Above the floor is little but what is looked up.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from .data import QUERY_POSITION, Case, QuestionStream, question_batches, split_
 from .model import Layer, Model, attention, retaining
 from .train import Log, load_encoder
 
-PEAK, WARMUP_STEPS, FLOOR = 2e-3, 50, 0.05
+PEAK, WARMUP_STEPS, LEAST_RATE = 2e-3, 50, 0.05
 SMOOTHNESS = 0.0025
+FLOOR_SHARE = 0.011
 QUERY_AWARE = 0.75  # share of batches whose documents carry the query, as behind an anchor
 
 
@@ -49,12 +51,15 @@ def pack(cases: list[Case], aware: bool, eos: int, device: str) -> tuple[Tensor,
     return torch.tensor(rows, device=device), valid.to(device)
 
 
-def labels(q: Tensor, k: Tensor, valid: Tensor) -> Tensor:
-    """q [B, t, Hq, D] of question and answer, k [B, n, Hkv, D] of the document -> [B, n, Hkv]."""
+def labels(q: Tensor, k: Tensor, valid: Tensor, floor: float) -> Tensor:
+    """q [B, t, Hq, D] of question and answer, k [B, n + t, Hkv, D] -> [B, n, Hkv], 0 at the floor."""
+    t, n = q.shape[1], k.shape[1] - q.shape[1]
     grouped = q.float().unflatten(2, (k.shape[2], -1))
     logits = torch.einsum("bthgd,bnhd->bhgtn", grouped, k.float()) / math.sqrt(q.shape[-1])
-    best = logits.masked_fill(~valid[:, None, None, :, None], -1e9).amax((2, 3)).transpose(1, 2)
-    return (best - best.mean(1, keepdim=True)) / best.std(1, keepdim=True)
+    later = torch.ones(t, n + t, dtype=torch.bool, device=q.device).triu(n + 1)
+    shares = logits.masked_fill(later, -torch.inf).log_softmax(-1)[..., :n]
+    best = shares.masked_fill(~valid[:, None, None, :, None], -torch.inf).amax((2, 3)).transpose(1, 2)
+    return best.clamp(min=math.log(floor)) - math.log(floor)
 
 
 def overlap(scores: Tensor, wanted: Tensor) -> float:
@@ -64,20 +69,23 @@ def overlap(scores: Tensor, wanted: Tensor) -> float:
     return ((a * b).sum() / b.sum()).item()
 
 
-def layer_loss(layer: Layer, x: Tensor, n: int, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def layer_loss(
+    layer: Layer, x: Tensor, n: int, valid: Tensor, floor: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Residual stream x [B, n + tail, d] -> (loss of this layer's heads, x after it, scores, labels)."""
     with torch.no_grad():
         flat = layer.project(x)
         q, k, v = layer.rotate(*flat, torch.arange(x.shape[1], device=x.device))
-        wanted = labels(q[:, n:], k[:, :n], valid)
+        wanted = labels(q[:, n:], k, valid, floor)
         x = layer.finish(x, attention(q, k, v))
     scores = layer.retaining_scores(*(t[:, :n] for t in flat)).float()
-    loss = F.smooth_l1_loss(scores, wanted) + SMOOTHNESS * F.mse_loss(scores[:, 1:], scores[:, :-1])
+    loss = F.mse_loss(scores, wanted) + SMOOTHNESS * F.mse_loss(scores[:, 1:], scores[:, :-1])
     return loss, x, scores.detach(), wanted
 
 
 def train_heads(
     model: Model, stream: QuestionStream, seconds: float, batch: int, workers: int, eos: int, log: Log,
+    floor: float = FLOOR_SHARE,
 ) -> None:
     device, n = str(model.norm.weight.device), stream.length
     for name, p in model.named_parameters():
@@ -94,13 +102,13 @@ def train_heads(
         with torch.autocast(device.split(":")[0], torch.bfloat16):
             x = model.embed_tokens(ids)
             for layer in model.layers:
-                part, x, scores, wanted = layer_loss(layer, x, n, valid)
+                part, x, scores, wanted = layer_loss(layer, x, n, valid, floor)
                 loss = loss + part
                 if step % 100 == 0:
                     shares.append(overlap(scores, wanted))
         left = 1 - (time.time() - began) / seconds
         for group in optimizer.param_groups:
-            group["lr"] = PEAK * min(1.0, (step + 1) / WARMUP_STEPS) * max(FLOOR, left)
+            group["lr"] = PEAK * min(1.0, (step + 1) / WARMUP_STEPS) * max(LEAST_RATE, left)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 0.5)
         optimizer.step()
@@ -117,6 +125,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--filler", required=True)
     p.add_argument("--seconds", type=float, default=100.0)
+    p.add_argument("--floor", type=float, default=FLOOR_SHARE, help="least share of attention that counts")
     p.add_argument("--length", type=int, default=4096)
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--workers", type=int, default=14)
@@ -124,7 +133,7 @@ def main() -> None:
     a = p.parse_args()
     encode, model = load_encoder(a.out), load_model(a.out, a.device)
     stream = QuestionStream(split_verses(a.filler)[0], encode, a.length, "heads")
-    train_heads(model, stream, a.seconds, a.batch, a.workers, encode.eos, Log(a.out))
+    train_heads(model, stream, a.seconds, a.batch, a.workers, encode.eos, Log(a.out), a.floor)
     heads = {n: t for n, t in model.state_dict().items() if retaining(n)}
     torch.save(heads, a.out / "heads.pt")
 

@@ -4,8 +4,8 @@
 #   training/run.sh RUN FILLER SPACED [STAGES] [EXTEND] [HEAD_SECONDS] [EVAL_SECONDS] [DOCUMENTS]
 set -euo pipefail
 run=$1 filler=$2 spaced=$3
-stages=${4:-[[512,256,150,0.0015],[2048,64,200,0.001],[8192,16,280,0.0008],[32768,4,280,0.0006]]}
-extend=${5:-0} head_seconds=${6:-100} eval_seconds=${7:-1000} documents=${8:-64}
+stages=${4:-[[512,256,200,0.0015],[2048,64,140,0.001],[8192,16,150,0.0008],[32768,4,150,0.0006]]}
+extend=${5:-0} head_seconds=${6:-60} eval_seconds=${7:-1000} documents=${8:-64}
 python=${PYTHON:-python3}
 $python -m training.train --out "$run" --filler "$filler" --spaced "$spaced" --stages "$stages" --extend "$extend"
 $python -m training.demo_heads --out "$run" --filler "$filler" --seconds "$head_seconds"

@@ -1,7 +1,7 @@
 """Trains the demo model in stages of growing context. One process, one GPU.
 
     python3 -m training.train --out RUN --filler kjv.txt --stages \
-        '[[512,256,150,0.0015],[2048,64,200,0.001],[8192,16,280,0.0008],[32768,4,280,0.0006]]'
+        '[[512,256,200,0.0015],[2048,64,140,0.001],[8192,16,150,0.0008],[32768,4,150,0.0006]]'
 
 A stage is [length, batch, seconds, learning rate]. Model, optimizers, step and the time spent are
 saved every minute and after each stage; the same command goes on where a stopped run was. `--begin`
