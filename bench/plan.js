@@ -53,7 +53,12 @@ const kept =
 const { calibration, seconds: calibrationSeconds } =
   kept.find((line) => line.calibration !== undefined) ?? (await calibrateNow());
 const byClock = calibration.seconds_by === 'clock';
-const facts = { shape, fractions, places: calibration.places ?? Infinity, speeds: fitSpeeds(shape, calibration) };
+const facts = {
+  shape,
+  fractions,
+  places: calibration.places ?? Infinity,
+  speeds: fitSpeeds(shape, calibration),
+};
 const missing = lengths.filter((tokens) => !kept.some((line) => line.tokens === tokens));
 const measured = [...kept, ...(missing.length > 0 ? await measureAll(missing) : [])];
 const results = lengths.map((tokens) => judge(tokens, measured));
