@@ -95,7 +95,7 @@ function prefill(name: string, description: string): Command {
     )
     .option(
       '--ceilings <linear,attention>',
-      'GFLOP/s of one rank for the model of the time (default: measured before each cell)',
+      'GFLOP/s of one rank for the model of the time (default: measured before each cell on a CPU, 700000,600000 on a GPU)',
       ceilings,
     )
     .option('--out <dir>', 'also writes prefill.md, prefill.svg and prefill.json')

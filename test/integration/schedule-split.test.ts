@@ -18,6 +18,7 @@ import { objectKeys, scheduleKeys } from '../../src/platform/keys.js';
 import { createLogger } from '../../src/platform/logger.js';
 import type { RunRecord } from '../../src/producer/schedule/history.js';
 import { runScheduler } from '../../src/producer/schedule/scheduler.js';
+import { loadTokenizer } from '../../src/text/tokenizer.js';
 import { Bench, until } from '../chaos/cohort-support.js';
 import { startCommand, type Command } from '../support/command.js';
 import {
@@ -33,6 +34,7 @@ import { runCommand } from './run-command.js';
 const MOST = 768;
 const OVERLAP = 64;
 const KEY = '48213';
+const QUESTION = 'Now, give me the exact number of the pass key. The pass key is';
 const noise = 'The sky is blue. The tree is green. The flower is red. The sun is yellow. ';
 const found = `The pass key is ${KEY}. Remember it. The pass key is ${KEY}. `;
 
@@ -104,7 +106,7 @@ test('a document that is too long is read in parts, and a second batch, started 
   await bench.store.create('inputs/long.txt', half + half);
   await bench.store.create('inputs/short.txt', half);
   const prompt = join(folder, 'prompt.txt');
-  await writeFile(prompt, 'Now, give me the exact number of the pass key. The pass key is');
+  await writeFile(prompt, QUESTION);
   const clock = ['--cron', '0 6 1 1 *', '--input', 's3://longhaul/inputs/', '--prompt', prompt];
   await cli('add', 'nightly', ...clock, '--overlap', String(OVERLAP), '--max-tokens', '12');
   const run = (await cli('run-now', 'nightly')).trim();
@@ -159,7 +161,14 @@ test('a document that is too long is read in parts, and a second batch, started 
   const lines = (await bench.store.get(`${scheduleKeys.digests('nightly')}${run}.jsonl`)).toString().trim();
   const entries = lines.split('\n').map((line) => JSON.parse(line) as { parts: number; answer: string });
   expect(entries.map(({ parts }) => parts)).toEqual([2, 1]);
-  for (const { answer } of entries) expect(answer).toContain(KEY);
+  // The demo model answers no document as short as the parts' answers: what it is asked about counts.
+  expect(entries[1]?.answer).toContain(KEY);
+  const second = await readManifest(bench.store, ended.then ?? '');
+  const ids = await bench.store.get(objectKeys.document(second.requests[0]?.document?.sha256 ?? ''));
+  const tokenizer = await loadTokenizer(settings.modelDir ?? '');
+  const text = await tokenizer.decodeAnswer([...new Uint32Array(new Uint8Array(ids).buffer)]);
+  await tokenizer.close();
+  expect(text.split('\n\n')).toEqual(Array(2).fill(`${QUESTION} ${KEY}.`));
 
   const status = async (id: string) =>
     JSON.parse((await runCommand(config, statusCommand(), id, '--json')).stdout) as BatchStatus;

@@ -52,8 +52,9 @@ export function markdown(results: readonly CellResult[], machine: string): strin
     `${machine}; ${[...new Set(results.map(({ backend, comm }) => `${backend}, ${comm}`))].join('; ')}.`,
     '',
     'Seconds of the slowest rank, best of up to five runs that together take a second. FLOPs are those of all ranks, counted',
-    'from shapes. The model of the time lets products and attention run at their ceilings (GFLOP/s of one rank, given or',
-    'measured before each cell) with communication and selection free; its share of the measured time is how close a prefill comes.',
+    'from shapes. The model of the time lets products and attention run at their ceilings (GFLOP/s of one rank: given, or measured',
+    'before each cell on a CPU, or what the kernels of a Hopper GPU reach at best) with communication and selection free; its share',
+    'of the measured time is how close a prefill comes.',
     '',
     table(
       ['method, ranks x threads', 'tokens', 'seconds', 'tokens/s', 'GFLOP', 'ceilings', 'model', 'peak MB'],
