@@ -52,7 +52,7 @@ def pack(cases: list[Case], aware: bool, eos: int, device: str) -> tuple[Tensor,
 
 
 def labels(q: Tensor, k: Tensor, valid: Tensor, floor: float) -> Tensor:
-    """q [B, t, Hq, D] of question and answer, k [B, n + t, Hkv, D] -> [B, n, Hkv], 0 at the floor."""
+    """q [B, t, Hq, D] of question and answer, k [B, n + t, Hkv, D] -> [B, n, Hkv], at least 0."""
     t, n = q.shape[1], k.shape[1] - q.shape[1]
     grouped = q.float().unflatten(2, (k.shape[2], -1))
     logits = torch.einsum("bthgd,bnhd->bhgtn", grouped, k.float()) / math.sqrt(q.shape[-1])
@@ -125,7 +125,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--filler", required=True)
     p.add_argument("--seconds", type=float, default=100.0)
-    p.add_argument("--floor", type=float, default=FLOOR_SHARE, help="least share of attention that counts")
+    p.add_argument("--floor", type=float, default=FLOOR_SHARE, help="least share that counts")
     p.add_argument("--length", type=int, default=4096)
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--workers", type=int, default=14)
