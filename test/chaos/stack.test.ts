@@ -9,8 +9,10 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { outcome, success } from '../../src/contracts/outcome.js';
-import type { BatchStatus } from '../../src/contracts/status.js';
-import type { LocalStatus } from '../../src/local/status.js';
+import { getStatus, hasEnded } from '../../src/batch/status.js';
+import { withBatchesOf, type CommandContext } from '../../src/cli/context.js';
+import { localStatus } from '../../src/local/status.js';
+import { loadConfig } from '../../src/platform/config.js';
 import { tempDir, trackLeaks } from '../support/services.js';
 
 trackLeaks();
@@ -35,22 +37,26 @@ async function longhaul(...args: string[]): Promise<{ code: number | null; out: 
 }
 
 async function pidOf(name: string): Promise<number> {
-  const { processes } = JSON.parse((await longhaul('local', 'status', '--json')).out) as LocalStatus;
+  const { processes } = await localStatus(join(work, '.longhaul'));
   const pid = processes.find((p) => p.name === name)?.pid;
   if (pid === undefined) throw new Error(`${name} does not run`);
   return pid;
 }
 
-/** Waits until an item is in `phase` at an epoch that was not seen before. */
-async function reached(batch: string, phase: string, epochs: Set<string>): Promise<void> {
+/**
+ * Waits until an item is in its prefill at an epoch that was not seen before. Asked in this process: a command takes
+ * longer to start than a prefill lasts.
+ */
+async function prefillBegins(context: CommandContext, batch: string, epochs: Set<string>): Promise<void> {
   for (;;) {
-    const { active } = JSON.parse((await longhaul('status', batch, '--json')).out) as BatchStatus;
-    const item = active.find((a) => a.phase === phase && !epochs.has(`${a.item}.${a.epoch}`));
+    const { active, status } = await getStatus(context, batch);
+    const item = active.find((a) => a.phase === 'prefill' && !epochs.has(`${a.item}.${a.epoch}`));
     if (item !== undefined) {
       epochs.add(`${item.item}.${item.epoch}`);
       return;
     }
-    await sleep(100);
+    if (hasEnded({ status })) throw new Error('the batch ended before all were killed');
+    await sleep(20);
   }
 }
 
@@ -84,12 +90,13 @@ it('answers are right and each there once, whoever is killed in the middle', asy
   const { id } = JSON.parse(submitted.out) as { id: string };
 
   const epochs = new Set<string>();
-  await reached(id, 'prefill', epochs);
-  process.kill(await pidOf('rank-2'), 'SIGKILL');
-  await reached(id, 'prefill', epochs);
-  process.kill(await pidOf('rank-0'), 'SIGKILL');
-  await reached(id, 'prefill', epochs);
-  process.kill(await pidOf('aggregator'), 'SIGKILL');
+  const flags = { profile: 'fast', logLevel: 'silent' } as const;
+  await withBatchesOf(loadConfig({ flags, environment: {}, directory: work }), async (context) => {
+    for (const victim of ['rank-2', 'rank-0', 'aggregator']) {
+      await prefillBegins(context, id, epochs);
+      process.kill(await pidOf(victim), 'SIGKILL');
+    }
+  });
 
   const done = await longhaul(
     'submit',
