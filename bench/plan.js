@@ -15,12 +15,12 @@ import { writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, loadavg } from 'node:os';
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
+import { planFacts } from '../dist/cli/calibration.js';
 import { calibrate, leastRates } from '../dist/gpu-worker/calibrate/calibrate.js';
 import { ConfirmRanks } from '../dist/gpu-worker/check/confirm-ranks.js';
 import { planBlocks } from '../dist/plan/blocks.js';
 import { choosePlan, describeWay, POLICIES } from '../dist/plan/choose.js';
 import { predictSeconds } from '../dist/plan/cost.js';
-import { fitSpeeds } from '../dist/plan/fit.js';
 import { readModelShape } from '../dist/plan/model-shape.js';
 import { defaultSizes } from '../dist/plan/sizes.js';
 import { readModelLimits } from '../dist/text/model-limits.js';
@@ -53,12 +53,7 @@ const kept =
 const { calibration, seconds: calibrationSeconds } =
   kept.find((line) => line.calibration !== undefined) ?? (await calibrateNow());
 const byClock = calibration.seconds_by === 'clock';
-const facts = {
-  shape,
-  fractions,
-  places: calibration.places ?? Infinity,
-  speeds: fitSpeeds(shape, calibration),
-};
+const facts = await planFacts({ modelDir }, { calibration });
 const missing = lengths.filter((tokens) => !kept.some((line) => line.tokens === tokens));
 const measured = [...kept, ...(missing.length > 0 ? await measureAll(missing) : [])];
 const results = lengths.map((tokens) => judge(tokens, measured));

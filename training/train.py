@@ -127,8 +127,6 @@ def train(
     torch.set_float32_matmul_precision("high")
     model = Model().to(device)
     optimizers, progress = make_optimizers(model), Progress()
-    if begin is not None:
-        load_exported(model, begin)
     if (out / "checkpoint.pt").exists():
         state = torch.load(out / "checkpoint.pt", map_location=device)
         model.load_state_dict(state["model"])
@@ -136,6 +134,8 @@ def train(
             optimizer.load_state_dict(its)
         progress = Progress(**state["progress"])
         log("resumed", progress)
+    elif begin is not None:
+        load_exported(model, begin)
     filler, _ = split_verses(filler_path)
     trained = [p for o in optimizers for group in o.param_groups for p in group["params"]]
     total = sum(stage[2] for stage in stages)

@@ -2,7 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { benchMethods, benchPrefill, type BenchMethod } from '../gpu-worker/bench/measure.js';
+import { benchMethods, benchPrefill, hopperCeilings, type BenchMethod } from '../gpu-worker/bench/measure.js';
 import { cellHeading, describeCell, markdown, svg } from '../gpu-worker/bench/report.js';
 import type { BackendName, Precision } from '../gpu-worker/engine/engine.js';
 import { readModelShape } from '../plan/model-shape.js';
@@ -95,7 +95,7 @@ function prefill(name: string, description: string): Command {
     )
     .option(
       '--ceilings <linear,attention>',
-      'GFLOP/s of one rank for the model of the time (default: measured before each cell on a CPU, 700000,600000 on a GPU)',
+      `GFLOP/s of one rank for the model of the time (default: measured before each cell on a CPU, ${hopperCeilings.linear / 1e9},${hopperCeilings.attention / 1e9} on a GPU)`,
       ceilings,
     )
     .option('--out <dir>', 'also writes prefill.md, prefill.svg and prefill.json')

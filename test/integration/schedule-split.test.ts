@@ -12,6 +12,7 @@ import { runAggregator } from '../../src/aggregator/aggregator.js';
 import { scheduleCommand } from '../../src/cli/schedule.js';
 import { statusCommand } from '../../src/cli/status.js';
 import { readManifest } from '../../src/batch/manifest.js';
+import { readOutcomes } from '../../src/batch/read-outcomes.js';
 import type { BatchStatus } from '../../src/contracts/status.js';
 import { loadConfig, type Settings } from '../../src/platform/config.js';
 import { objectKeys, scheduleKeys } from '../../src/platform/keys.js';
@@ -168,6 +169,9 @@ test('a document that is too long is read in parts, and a second batch, started 
   const tokenizer = await loadTokenizer(settings.modelDir ?? '');
   const text = await tokenizer.decodeAnswer([...new Uint32Array(new Uint8Array(ids).buffer)]);
   await tokenizer.close();
+  const answers: unknown[] = [];
+  for await (const one of readOutcomes(bench.store, second, [0])) answers.push(one.answers[0]?.text);
+  expect(answers).toEqual([entries[0]?.answer]);
   expect(text.split('\n\n')).toEqual(Array(2).fill(`${QUESTION} ${KEY}.`));
 
   const status = async (id: string) =>

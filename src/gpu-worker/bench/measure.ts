@@ -77,7 +77,7 @@ export interface BenchOptions {
  * The model of the time of an H100 and an H200: bfloat16 products and attention at the best that their kernels reach.
  * `measureRates` asks for too little work at a time to show them.
  */
-const hopperCeilings: Ceilings = { linear: 700e12, attention: 600e12 };
+export const hopperCeilings: Ceilings = { linear: 700e12, attention: 600e12 };
 
 const queryTokens = 16;
 /**
