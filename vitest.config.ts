@@ -17,7 +17,16 @@ export default defineConfig({
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       { test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...slow } },
       { test: { name: 's3-suite', include: ['test/s3-suite/**/*.test.ts'], ...slow } },
-      { test: { name: 'browser', include: ['test/browser/**/*.test.ts'], ...slow } },
+      // One browser at a time, beside a cohort: no bound of time here is a promise, and what never comes is rare.
+      {
+        test: {
+          name: 'browser',
+          include: ['test/browser/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 180_000,
+        },
+      },
       // By `make soak` alone.
       { test: { name: 'soak', include: ['test/soak/**/*.test.ts'] } },
       // By `make test-hosts` alone: it needs root.

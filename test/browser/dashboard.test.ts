@@ -25,7 +25,11 @@ import {
 const RANKS = 2;
 /** Deep enough that a document takes some seconds. */
 const LAYERS = 48;
+/** More than all tests of the file take. */
+const LONG = 200;
 const PHONE = { width: 360, height: 740 };
+/** For what comes in a second or two, unless the machine is busy. */
+const PATIENCE_MS = 60_000;
 
 let services: Services;
 let bench: Bench;
@@ -61,6 +65,7 @@ beforeAll(async () => {
   ]);
   bench.cohort(RANKS, 'main');
   context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
+  context.setDefaultTimeout(PATIENCE_MS);
   await offences.watch(context, dashboard.url);
   const first = await context.newPage();
   await signIn(first, dashboard.url);
@@ -91,9 +96,9 @@ beforeAll(async () => {
   });
   long = await bench.submit(
     full(RANKS),
-    Array.from({ length: 60 }, (_, i) => ({ document: documentOf(3000, 10 + i), questions: [[1, 2, 3]] })),
+    Array.from({ length: LONG }, (_, i) => ({ document: documentOf(3000, 10 + i), questions: [[1, 2, 3]] })),
   );
-}, 60_000);
+});
 
 afterAll(async () => {
   await browser?.close();
@@ -112,7 +117,7 @@ afterEach(async () => {
 
 const deps = () => ({ redis: bench.redis, store: bench.store });
 const ended = (id: string) =>
-  until(`batch ${id} ended`, 30_000, async () => (await getStatus(deps(), id)).completed_at !== null);
+  until(`batch ${id} ended`, PATIENCE_MS, async () => (await getStatus(deps(), id)).completed_at !== null);
 const visit = (path: string) => page.goto(dashboard.url + path);
 const dialog = () => page.getByRole('dialog');
 
@@ -153,9 +158,10 @@ test('the overview goes on by itself: queue, ranks with phase and memory, counts
     .waitFor();
   expect(await ranks.nth(1).innerText()).toMatch(/\d+ MB/);
   const row = page.getByRole('row').filter({ hasText: long.slice(0, 14) });
-  const before = Number((await row.innerText()).match(/(\d+)\/60/)?.[1]);
-  await until('more has ended on the page', 20_000, async () => {
-    const [, now] = (await row.innerText()).match(/(\d+)\/60/) ?? [];
+  const progress = new RegExp(`(\\d+)/${LONG}`);
+  const before = Number((await row.innerText()).match(progress)?.[1]);
+  await until('more has ended on the page', PATIENCE_MS, async () => {
+    const [, now] = (await row.innerText()).match(progress) ?? [];
     return Number(now) > before;
   });
   expect(await page.getByText(/^oldest /).innerText()).toMatch(/oldest \d/);
@@ -200,7 +206,7 @@ test('a document that runs shows each rank’s layers', async () => {
   await running.first().waitFor();
   await expectAccessible(page, 'batch');
   // It may have ended since the page said so: then the next one.
-  await until('a document at work', 15_000, async () => {
+  await until('a document at work', PATIENCE_MS, async () => {
     const { active } = await getStatus(deps(), long);
     const [item] = active;
     if (item === undefined) return false;
@@ -208,7 +214,7 @@ test('a document that runs shows each rank’s layers', async () => {
     const ranks = page.getByRole('list', { name: 'ranks at work' }).getByRole('listitem');
     return ranks
       .nth(1)
-      .waitFor({ timeout: 1500 })
+      .waitFor({ timeout: 5000 })
       .then(
         () => true,
         () => false,
@@ -324,7 +330,7 @@ test('the keyboard alone reaches content, charts and actions', async () => {
   await page.keyboard.press('Tab');
   expect(await page.evaluate('document.activeElement.textContent')).toBe('Skip to content');
   await page.keyboard.press('Enter');
-  await until('the action has the focus', 5_000, async () => {
+  await until('the action has the focus', PATIENCE_MS, async () => {
     await page.keyboard.press('Tab');
     return (await page.evaluate('document.activeElement.textContent')) === 'Cancel';
   });
