@@ -23,7 +23,7 @@ test('exact below the break-even, apb above it, and never exact again behind it'
   }
 });
 
-test('what is chosen is allowed, and within what an approximation must gain of the fastest', () => {
+test('what is chosen is allowed, and within what an approximation and balanced blocks must gain of the fastest', () => {
   const anyRequest = fc.record({
     tokens: fc.integer({ min: 1, max: 2_000_000 }),
     longestQuery: fc.integer({ min: 1, max: 4000 }),
@@ -36,7 +36,13 @@ test('what is chosen is allowed, and within what an approximation must gain of t
       expect(candidates).toContain(chosen);
       expect(given.ranks).toContain(chosen.ranks);
       if (given.policy === 'exact') expect(candidates.every(({ exact }) => exact)).toBe(true);
-      expect(chosen.seconds).toBeLessThanOrEqual(1.02 ** 2 * (candidates[0]?.seconds as number));
+      expect(chosen.seconds).toBeLessThanOrEqual(1.02 * 1.06 * (candidates[0]?.seconds as number));
+      if (chosen.blocks === 'balanced') {
+        const even = candidates.find(
+          (each) => each.blocks === 'even' && each.method === chosen.method && each.ranks === chosen.ranks,
+        );
+        expect(even?.seconds).toBeGreaterThanOrEqual(1.06 * chosen.seconds);
+      }
       expect(why).toContain(describeWay(chosen));
       for (const { method, ranks, anchor, passing } of candidates) {
         if (method === 'ulysses') expect(4 % ranks).toBe(0); // the demo model has 4 query heads
