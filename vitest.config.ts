@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 // Quick projects first. The others start real processes and spend much of their time waiting for them.
-const slow = { testTimeout: 120_000, hookTimeout: 60_000 };
+const slow = { testTimeout: 180_000, hookTimeout: 120_000 };
 // Half a minute each: by `make chaos`, as the whole kill matrix is.
 const whole = process.env['MATRIX'] === 'whole';
 const long = whole
@@ -45,7 +45,7 @@ export default defineConfig({
           include: ['test/chaos/**/*.test.ts'],
           exclude: long,
           ...slow,
-          testTimeout: 180_000,
+          testTimeout: 300_000,
         },
       },
     ],

@@ -62,7 +62,9 @@ export async function watchBatch(
       if (hasEnded(status)) return status;
       if (status.active.length > 0 || status.status !== 'in_progress') busyAt = Date.now();
       else if (Date.now() - busyAt > IDLE_HINT_MS) {
-        display.note('no cohort has claimed a document for 30 s; is one running? (longhaul local status)');
+        display.note(
+          'no document of this batch was claimed for 30 s: cohorts work on other batches, or none is running (longhaul local status)',
+        );
         busyAt = Date.now();
       }
       await sleep(POLL_MS, undefined, { signal });

@@ -291,7 +291,7 @@ export class Bench {
     return this.redis.hgetall(cohortKeys(cohort).state);
   }
 
-  ready(cohort: string, ms = 30_000): Promise<Record<string, string>> {
+  ready(cohort: string, ms = 60_000): Promise<Record<string, string>> {
     return until(`cohort ${cohort} READY`, ms, async () => {
       const state = await this.state(cohort);
       return state['state'] === 'READY' && state;
@@ -357,7 +357,7 @@ export class Bench {
   }
 
   /** The answers of an item, as its parent gets them. */
-  async answered(batch: string, item = 0, ms = 60_000): Promise<ItemResult> {
+  async answered(batch: string, item = 0, ms = 120_000): Promise<ItemResult> {
     const job = await until(`item ${item} of ${batch} answered`, ms, async () => {
       const found = await this.job(batch, item);
       if (found.failedReason) throw new Error(`the item failed: ${found.failedReason}`);
@@ -367,7 +367,7 @@ export class Bench {
   }
 
   /** Why an item has no answers, as its parent gets it. */
-  async failed(batch: string, item = 0, ms = 60_000): Promise<unknown> {
+  async failed(batch: string, item = 0, ms = 120_000): Promise<unknown> {
     const job = await until(`item ${item} of ${batch} failed`, ms, async () => {
       const found = await this.job(batch, item);
       return found.finishedOn !== undefined && found;
@@ -376,7 +376,7 @@ export class Bench {
   }
 
   /** Waits until a cohort reports this phase of an item's run. */
-  async reached(batch: string, phase: 'prefill' | 'decode', item = 0, ms = 30_000): Promise<void> {
+  async reached(batch: string, phase: 'prefill' | 'decode', item = 0, ms = 60_000): Promise<void> {
     await until(`${phase} of item ${item} of ${batch}`, ms, async () => {
       const { progress } = await this.job(batch, item);
       return typeof progress === 'object' && 'phase' in progress && progress['phase'] === phase;
