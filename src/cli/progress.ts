@@ -9,7 +9,7 @@ import type { Outcome } from '../contracts/outcome.js';
 import type { BatchStatus } from '../contracts/status.js';
 
 const POLL_MS = 500;
-/** After this long without a working cohort, the person is told. */
+/** After this long without a working cohort, the person is told, once until one works again. */
 const IDLE_HINT_MS = 30_000;
 /** Failures told as they come; `error.jsonl` has all. */
 const FAILURES = 10;
@@ -54,18 +54,21 @@ export async function watchBatch(
   const display = stream.isTTY ? barDisplay(stream) : lineDisplay(stream);
   const speed = new Speed();
   let busyAt = Date.now();
+  let told = false;
   try {
     for (;;) {
       const status = await ask();
       for (const failed of await failures(status)) display.note(describeFailure(failed));
       display.update(status, describeProgress(status, speed.rates(status)));
       if (hasEnded(status)) return status;
-      if (status.active.length > 0 || status.status !== 'in_progress') busyAt = Date.now();
-      else if (Date.now() - busyAt > IDLE_HINT_MS) {
+      if (status.active.length > 0 || status.status !== 'in_progress') {
+        busyAt = Date.now();
+        told = false;
+      } else if (!told && Date.now() - busyAt > IDLE_HINT_MS) {
         display.note(
           'no document of this batch was claimed for 30 s: cohorts work on other batches, or none is running (longhaul local status)',
         );
-        busyAt = Date.now();
+        told = true;
       }
       await sleep(POLL_MS, undefined, { signal });
     }

@@ -1,5 +1,5 @@
 import { PassThrough } from 'node:stream';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { describeCounts, describeProgress, watchBatch } from '../../src/cli/progress.js';
 import type { Outcome } from '../../src/contracts/outcome.js';
 import type { BatchStatus } from '../../src/contracts/status.js';
@@ -85,6 +85,36 @@ test('a bar on a terminal, without colours, so that NO_COLOR holds', async () =>
   expect(text).toContain('\nrequest "r-2" failed');
   expect(text).toContain('\x1b[');
   expect(text).not.toMatch(/\x1b\[[\d;]*m/); // eslint-disable-line no-control-regex
+});
+
+test('that no cohort takes its documents is told once, and again when one has come and gone', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] });
+  try {
+    const idle = status({});
+    const waits = [idle, idle, idle, idle, status({ active: active('prefill', 1) }), idle, idle];
+    const statuses = [...waits, status({ answered: 3, status: 'completed' })];
+    const get = () => {
+      vi.setSystemTime(Date.now() + 20_000);
+      return Promise.resolve(statuses.shift() as BatchStatus);
+    };
+    const stream = new PassThrough();
+    const watching = watchBatch(
+      { status: get, failures: () => Promise.resolve([]) },
+      new AbortController().signal,
+      stream as unknown as NodeJS.WriteStream,
+    );
+    const chunks = stream.toArray();
+    await watching;
+    stream.end();
+    const told = (await chunks).join('').match(/no document of this batch was claimed|: prefill/g);
+    expect(told).toEqual([
+      'no document of this batch was claimed',
+      ': prefill',
+      'no document of this batch was claimed',
+    ]);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test('an abort ends the wait', async () => {
