@@ -58,6 +58,21 @@ test('what is chosen is allowed, and within what an approximation and balanced b
   );
 });
 
+test('blocks stay even where balanced ones are predicted to gain less than 6 %, and it says so', () => {
+  const gain = ({ candidates }: ReturnType<typeof choose>) => {
+    const seconds = (blocks: 'even' | 'balanced') =>
+      candidates.find((each) => each.method === 'apb' && each.blocks === blocks)?.seconds as number;
+    return seconds('even') / seconds('balanced') - 1;
+  };
+  const short = choose({ policy: 'fast', ranks: [2], tokens: 4096 });
+  expect(gain(short)).toBeCloseTo(0.044, 3);
+  expect(short.chosen).toMatchObject({ method: 'apb', blocks: 'even' });
+  expect(short.why).toContain('less than the 6 % that balanced blocks must gain');
+  const long = choose({ policy: 'fast', ranks: [2], tokens: 16_384 });
+  expect(gain(long)).toBeGreaterThan(0.06);
+  expect(long.chosen).toMatchObject({ method: 'apb', blocks: 'balanced' });
+});
+
 test("balanced takes the model's own l_a and l_p, fast half of them, and neither above 8,192", () => {
   const sizes = (policy: 'balanced' | 'fast', tokens: number, ranks: number) => {
     const apb = choose({ policy, tokens, ranks: [ranks] }).candidates.find(({ method }) => method === 'apb');
